@@ -1,0 +1,1 @@
+"""Asynchronous messaging in which no message is lost in silence."""

@@ -1,0 +1,69 @@
+"""What a transport can do by itself."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class Settles(Enum):
+    """How deliveries are settled at the transport."""
+
+    NONE = "none"
+    EACH = "each"
+    CUMULATIVE = "cumulative"
+
+
+class Order(Enum):
+    """What the transport keeps in order for an ordered group."""
+
+    NONE = "none"
+    KEY = "key"
+    CHANNEL = "channel"
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What one opened transport does by itself, on its server as that is.
+
+    A transport declares only what it does natively; the plan decides about the rest.
+
+    Attributes:
+        broadcast: each listening process gets a private copy.
+        groups: a group's members divide a channel's messages; every group gets each message.
+        durable: what `publish` took survives a restart of everything, and a group keeps its backlog.
+        patterns: a source may be a pattern.
+        settles: whether deliveries end one by one, up to a position, or not at all.
+        order: what an ordered group keeps.
+        counts_attempts: `Delivery.attempt` rises with every delivery that was not given back.
+        counts_receivers: `Receipt.receivers` is a number.
+        detects_unrouted: `Receipt.routed` is True or False.
+        delays_retry: `Retried.after` is kept by the transport.
+        delays_publish: `Post.due` is kept by the transport.
+        requests: implements `Requests`.
+        enlists: implements writing in the user's own transaction.
+        parks: implements `Parks`: keeps dead letters itself.
+        administers: implements `Administers`.
+        replays: a subscription may choose its `start`.
+        keeps_history: `Delivery.errors` has every failed attempt of the message.
+        max_body: the largest body in bytes, or None where there is no limit.
+    """
+
+    broadcast: bool = False
+    groups: bool = False
+    durable: bool = False
+    patterns: bool = False
+    settles: Settles = Settles.NONE
+    order: Order = Order.NONE
+    counts_attempts: bool = False
+    counts_receivers: bool = False
+    detects_unrouted: bool = False
+    delays_retry: bool = False
+    delays_publish: bool = False
+    requests: bool = False
+    enlists: bool = False
+    parks: bool = False
+    administers: bool = False
+    replays: bool = False
+    keeps_history: bool = False
+    max_body: int | None = None

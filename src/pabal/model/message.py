@@ -1,0 +1,90 @@
+"""The message: what travels, immutable."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from time import time_ns
+
+import msgspec
+
+from pabal.model.errors import ConfigurationError
+
+_random = random.Random(os.urandom(32))  # noqa: S311 - ids are unique, they are not secrets
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+
+_VERSION = 0x7 << 76
+_VARIANT = 0b10 << 62
+_RESERVED = re.compile(r"(?i)ce[-_]|pabal-|nats-")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it was published; a handler may ask for it by annotation.
+
+    Attributes:
+        id: made once, at publish; the deduplication key. A UUIDv7 unless the publisher gave another.
+        channel: the address it was published to.
+        body: the payload as bytes.
+        key: messages of one key keep their order where a handler is ``ordered``.
+        headers: the user's own.
+        content_type: the body's media type, or None where a foreign client gave none.
+        type: the CloudEvents type; the channel unless a foreign client gave another.
+        source: the CloudEvents source: the name of the bus that published it.
+        time: when it was published, aware UTC.
+        correlation_id: the id of the first message of the conversation.
+        causation_id: the id of the message whose handler published this one.
+        reply_to: where an answer goes; set on requests only.
+        expires: when it loses its worth, aware UTC, or None.
+        attributes: further CloudEvents attributes and extensions, as text.
+    """
+
+    id: str
+    channel: str
+    body: bytes = b""
+    key: str | None = None
+    headers: Mapping[str, str] = {}
+    content_type: str | None = None
+    type: str = ""
+    source: str = ""
+    time: datetime
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    reply_to: str | None = None
+    expires: datetime | None = None
+    attributes: Mapping[str, str] = {}
+
+
+def new_id() -> str:
+    """A new message id: UUID version 7 (RFC 9562, section 5.7), its time in milliseconds first."""
+    bits = _random.getrandbits(74)
+    value = (time_ns() // 1_000_000) << 80 | _VERSION | (bits >> 62) << 64 | _VARIANT | (bits & 0x3FFF_FFFF_FFFF_FFFF)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `headers` if every client would keep them as they are; raises ConfigurationError otherwise.
+
+    Names are HTTP tokens (RFC 9110, section 5.6.2) that do not begin with ``ce-``, ``ce_``, ``pabal-`` or
+    ``Nats-``; values are text without control characters or outer spaces, which clients change in silence.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"bad header name {name!r}: use letters, digits and -, up to 200 characters")
+        if _RESERVED.match(name):
+            raise ConfigurationError(f"header name {name!r} is reserved: ce-, ce_, pabal- and Nats- are not the user's")
+        if not isinstance(value, str):
+            raise ConfigurationError(f"header {name!r} is a {type(value).__name__}; a header's value is a str")
+        if value != value.strip() or not _plain(value):
+            raise ConfigurationError(
+                f"header {name!r} has control characters or outer spaces, which clients change in silence"
+            )
+    return headers
+
+
+def _plain(value: str) -> bool:
+    return value.isprintable() or all(ord(c) >= 32 and ord(c) != 127 and not 0xD800 <= ord(c) < 0xE000 for c in value)

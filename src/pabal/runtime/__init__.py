@@ -1,0 +1,1 @@
+"""What happens to a delivery: plan, worker, lanes, retry, reply, dead letters, the registry of transports."""

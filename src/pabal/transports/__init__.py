@@ -1,0 +1,1 @@
+"""The adapters, one module or package for each kind of server or store; none imports another."""
