@@ -1,0 +1,249 @@
+"""The broker: groups, listeners, routing and dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pabal.model.clock import Clock, utc
+from pabal.model.dead import DeadLetter, Redriven
+from pabal.model.errors import ConfigurationError, MessageTooLarge, PabalError
+from pabal.model.message import Message
+from pabal.model.names import check_channel, matcher
+from pabal.model.outcome import Failure, Reason
+from pabal.model.transport import GroupId, Post, Receipt, Source
+from pabal.transports.memory.lanes import Entry
+from pabal.transports.memory.letters import Letters
+from pabal.transports.memory.queue import Queue
+
+if TYPE_CHECKING:
+    from pabal.transports.memory.transport import MemoryTransport
+
+_ROUTES = 4096
+
+
+class Broker:
+    """All that one ``memory://`` address holds.
+
+    Its transports come and go, on one event loop at a time; its clock is that of the first of them.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.groups: dict[GroupId, Queue] = {}
+        self.listeners: set[Queue] = set()
+        self.letters = Letters()
+        self.inboxes: dict[str, Callable[[str, Message | None], None]] = {}
+        self._transports: set[MemoryTransport] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sequence = count(1)
+        self._routes: dict[str, tuple[Queue, ...]] = {}
+
+    def next_sequence(self) -> int:
+        """The next place at the end of every queue."""
+        return next(self._sequence)
+
+    # Who uses it.
+
+    def attach(self, transport: MemoryTransport, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        """Let `transport` use the broker; what an ended loop left open is closed.
+
+        Raises ConfigurationError while another loop uses it.
+        """
+        if self._loop is not loop:
+            if self._transports and self._loop is not None and self._loop.is_running():
+                raise ConfigurationError(
+                    f"{transport} is in use by another event loop of this process; "
+                    "close what uses it there first, or give this one another name"
+                )
+            for left in tuple(self._transports):
+                left.close()
+            self._loop = loop
+        if not self._transports:
+            self.clock = clock
+        self._transports.add(transport)
+        for queue in self.groups.values():
+            queue.arm()
+
+    def detach(self, transport: MemoryTransport) -> None:
+        """`transport` is closed."""
+        self._transports.discard(transport)
+        if not self._transports:
+            self._loop = None
+            for queue in self.groups.values():
+                queue.disarm()
+
+    # Who reads.
+
+    def join(self, source: Source) -> Queue:
+        """The queue for a new reader of `source`.
+
+        Raises ConfigurationError when the group's living members take its messages in another mode.
+        """
+        if source.group is None:
+            queue = Queue(self, source.channel, None, ordered=source.ordered)
+            self.listeners.add(queue)
+            self._routes.clear()
+            return queue
+        id = GroupId(source.channel, source.group)
+        found = self.groups.get(id)
+        if found is None:
+            found = self.groups[id] = Queue(self, source.channel, source.group, ordered=source.ordered)
+            self._routes.clear()
+        elif found.ordered != source.ordered:
+            if found.members:
+                raise ConfigurationError(
+                    f"group {source.group!r} of {source.channel!r} has members that read it "
+                    f"{'ordered' if found.ordered else 'unordered'}; every member must say the same"
+                )
+            found.ordered = source.ordered
+        return found
+
+    def drop(self, queue: Queue) -> None:
+        """A listener is gone, and its private copies with it."""
+        queue.disarm()
+        self.listeners.discard(queue)
+        self._routes.clear()
+
+    def remove(self, id: GroupId, *, discard: bool) -> int:
+        """Remove a group; see `Administers.remove`."""
+        queue = self.groups.get(id)
+        if queue is None:
+            raise ConfigurationError(_no_group(id))
+        if queue.members:
+            raise ConfigurationError(
+                f"group {id.name!r} of {id.source!r} has living members: close all {len(queue.members)} first"
+            )
+        queue.disarm()
+        del self.groups[id]
+        self._routes.clear()
+        backlog = queue.backlog()
+        if not discard:
+            for entry in backlog:
+                self.bury(entry, "removed", entry.errors, source=id.source, group=id.name)
+        return len(backlog)
+
+    # What is sent.
+
+    def publish(self, posts: Sequence[Post], max_body: int) -> list[Receipt]:
+        """Route messages; returns one receipt each."""
+        receipts: list[Receipt] = []
+        for post in posts:
+            message = post.message
+            try:
+                _check_size(message, max_body)
+                queues = (
+                    self._routes.get(message.channel) if post.group is None else (self._group(post.group),)
+                )
+                if queues is None:
+                    queues = self._route(message.channel)
+            except PabalError as error:
+                receipts.append(Receipt(message.id, None, None, error))
+                continue
+            if queues:
+                self._send(post, queues)
+            elif post.park:
+                entry = Entry(self.next_sequence(), message, post.attempt, post.errors, post.redrive)
+                self.bury(entry, "unrouted", post.errors)
+            receipts.append(Receipt(message.id, bool(queues), len(queues)))
+        return receipts
+
+    def request(self, message: Message, max_body: int) -> Receipt:
+        """Send a request to those who are alive; see `Requests.request`."""
+        try:
+            _check_size(message, max_body)
+            alive = tuple(queue for queue in self._route(message.channel) if queue.members)
+        except PabalError as error:
+            return Receipt(message.id, None, None, error)
+        self._send(Post(message), alive)
+        return Receipt(message.id, bool(alive), len(alive))
+
+    def _send(self, post: Post, queues: Iterable[Queue]) -> None:
+        if post.due is not None and post.due > self.clock.time():
+            for queue in queues:
+                queue.delay(Entry(0, post.message, post.attempt, post.errors, post.redrive), post.due)
+            return
+        sequence = next(self._sequence)
+        for queue in queues:
+            queue.append(Entry(sequence, post.message, post.attempt, post.errors, post.redrive))
+
+    def _route(self, channel: str) -> tuple[Queue, ...]:
+        check_channel(channel)
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        queues = (*self.groups.values(), *self.listeners)
+        self._routes[channel] = tuple(queue for queue in queues if matcher(queue.source)(channel))
+        return self._routes[channel]
+
+    def _group(self, id: GroupId) -> Queue:
+        queue = self.groups.get(id)
+        if queue is None:
+            raise ConfigurationError(_no_group(id))
+        return queue
+
+    # What ended undelivered.
+
+    def bury(
+        self,
+        entry: Entry,
+        reason: Reason,
+        attempts: tuple[Failure, ...],
+        *,
+        source: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        """Keep what `entry` held as a dead letter."""
+        letter = DeadLetter(
+            id="",
+            message=entry.message,
+            reason=reason,
+            source=source,
+            group=group,
+            attempts=attempts,
+            parked=utc(self.clock.time()),
+            redrives=entry.redrive,
+        )
+        self.letters.keep(letter, entry.sequence or self.next_sequence())
+
+    def redrive(self, id: str) -> Redriven:
+        """Send one dead letter again, to whom it failed for, at its old place in the queue."""
+        kept = self.letters.get(id)
+        if kept is None:
+            return Redriven(id, error="there is no such dead letter")
+        letter = kept.letter
+        queues, missing = self._addressees(letter)
+        if not queues:
+            return Redriven(id, letter.message.id, 0, missing)
+        self.letters.discard(id)
+        for queue in queues:
+            queue.insert(Entry(kept.sequence, letter.message, redrive=letter.redrives + 1))
+        return Redriven(id, letter.message.id, len(queues))
+
+    def _addressees(self, letter: DeadLetter) -> tuple[Sequence[Queue], str]:
+        channel = letter.message.channel
+        if letter.group is not None:
+            id = GroupId(letter.source or channel, letter.group)
+            queue = self.groups.get(id)
+            return (() if queue is None else (queue,)), _no_group(id)
+        if letter.reason == "unrouted":
+            return self._route(channel), f"there is still no group and no listener that takes {channel!r}"
+        listeners = [
+            queue
+            for queue in self.listeners
+            if (letter.source is None or queue.source == letter.source) and matcher(queue.source)(channel)
+        ]
+        return listeners, f"no listener of {letter.source or channel!r} is alive"
+
+
+def _check_size(message: Message, max_body: int) -> None:
+    if len(message.body) > max_body:
+        raise MessageTooLarge(
+            f"the body of message {message.id} has {len(message.body)} bytes, "
+            f"memory:// takes up to {max_body} (option max_body)"
+        )
+
+
+def _no_group(id: GroupId) -> str:
+    return f"there is no group {id.name!r} of {id.source!r}"
