@@ -48,7 +48,7 @@ check: setup  ## Check format, lint, types and the floors of the house
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
-	$(RUN) lint-imports
+	$(RUN) lint-imports --no-logo
 
 format: setup  ## Format the code and mend what lint can mend
 	$(RUN) ruff format
