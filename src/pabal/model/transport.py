@@ -74,7 +74,7 @@ class Source(msgspec.Struct, frozen=True):
         channel: a channel or a pattern.
         group: the group's name; None: broadcast, a private copy while this subscription lives.
         ordered: messages of one key one after another, across the group.
-        window: how many deliveries the subscription holds ready.
+        window: how many deliveries the subscription holds ready; 0: registered, but it takes nothing yet.
         start: where a new group begins in a kept log; None: the transport's default.
         on_revoke: awaited before partitions go to another member.
     """
@@ -139,7 +139,10 @@ class Subscription(Protocol):
         ...
 
     def resize(self, window: int, /) -> None:
-        """Hold at most `window` deliveries ready from now on."""
+        """Hold at most `window` deliveries ready from now on; what is held beyond goes back, uncounted.
+
+        0 takes nothing: a pulling consumer is resized for each pull.
+        """
 
     async def aclose(self) -> None:
         """Release every delivery that is not settled; a broadcast's private copies end. Safe to call twice."""

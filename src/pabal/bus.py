@@ -1,0 +1,381 @@
+"""The bus: one URL, its handlers, and their lifecycle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, Self, TypeVar, get_args, overload
+
+from pabal.model.address import Address
+from pabal.model.channel import Channel
+from pabal.model.clock import Clock, SystemClock
+from pabal.model.codec import Codec, Decode, JsonCodec, compile_decoder
+from pabal.model.errors import ConfigurationError
+from pabal.model.names import check_group, check_source
+from pabal.model.transport import Receipt, Source
+from pabal.runtime.connection import Connection, connect
+from pabal.runtime.consumer import Consumer
+from pabal.runtime.crew import Crew
+from pabal.runtime.dead import Box, DeadLetters
+from pabal.runtime.handler import Handler
+from pabal.runtime.plan import plan, refuse
+from pabal.runtime.publisher import OnUnrouted, Outgoing
+from pabal.runtime.reports import DrainReport
+from pabal.runtime.retry import Backoff
+from pabal.runtime.signature import Function, read_signature
+
+log = logging.getLogger("pabal")
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Function)
+
+Delivered = Literal["at-least-once", "at-most-once"]
+
+DEFAULT_WINDOW = 100
+
+
+class Bus:
+    """Publishes to a transport and runs the handlers that read from it.
+
+    The first use connects; once closed it stays closed. It belongs to the event loop of its first use.
+
+    Args:
+        url: which transport (``sqlite:///todo.db``); None reads the environment's ``PABAL_URL``.
+        name: the CloudEvents source of what is published.
+        dead_letters: the URL of a transport that keeps the dead letters; None: where the transport keeps them.
+        codec: how values become bodies.
+        retry: the backoff of handlers that do not give their own.
+        unrouted: what becomes of a message that nobody takes: a dead letter, nothing, or `Unrouted` is raised.
+        grace: seconds that running handlers have to end in a drain.
+        clock: the source of time, for tests.
+
+    Raises ConfigurationError for a URL or option that is none.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        name: str = "pabal",
+        dead_letters: str | None = None,
+        codec: Codec | None = None,
+        retry: Backoff | None = None,
+        unrouted: OnUnrouted = "dead-letter",
+        grace: float = 30.0,
+        clock: Clock | None = None,
+    ) -> None:
+        url = os.environ.get("PABAL_URL") if url is None else url
+        if not url:
+            raise ConfigurationError("no URL: give one, as in Bus('sqlite:///todo.db'), or set PABAL_URL")
+        if unrouted not in get_args(OnUnrouted):
+            raise ConfigurationError(f"unrouted is one of {', '.join(get_args(OnUnrouted))}, not {unrouted!r}")
+        if not name or not name.isprintable():
+            raise ConfigurationError("a bus's name is printable text")
+        self.name = name
+        self._clock = clock or SystemClock()
+        self._codec = codec or JsonCodec()
+        self._retry = retry or Backoff()
+        self._grace = grace
+        self._connect = lambda: connect(
+            url,
+            dead_letters=dead_letters,
+            name=name,
+            codec=self._codec,
+            clock=self._clock,
+            unrouted=unrouted,
+        )
+        self._address = Address(url)
+        self._connection: Connection | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        self._handlers: dict[tuple[str, str | None, object], Handler] = {}
+        self._running = False
+        self.dead_letters = DeadLetters(self._reach_dead_letters)
+
+    def handler(
+        self,
+        source: Channel[Any] | str,
+        *,
+        group: str,
+        retry: Backoff | None = None,
+        concurrency: int = 1,
+        ordered: bool = False,
+        timeout: float | None = None,
+        delivery: Delivered = "at-least-once",
+    ) -> Callable[[F], F]:
+        """Register a function for the messages of a channel or pattern, shared out among the group's members.
+
+        Args:
+            source: a channel or a pattern.
+            group: the group's name; every group gets each message once.
+            retry: when failed messages are tried again; None: the bus's.
+            concurrency: how many messages the function handles at once.
+            ordered: messages of one key one after another, across the group.
+            timeout: seconds that one call may take; for ``async def`` only.
+            delivery: ``"at-most-once"`` permits a transport that may lose messages.
+
+        Raises ConfigurationError for a bad name, a second handler of the same group and source, a signature that
+        cannot be called, and while the bus runs.
+        """
+        check_group(group)
+        if concurrency < 1:
+            raise ConfigurationError("concurrency is at least 1")
+        if timeout is not None and timeout <= 0:
+            raise ConfigurationError("timeout is more than 0 seconds")
+        if delivery not in get_args(Delivered):
+            raise ConfigurationError(f"delivery is one of {', '.join(get_args(Delivered))}, not {delivery!r}")
+
+        def register(function: F) -> F:
+            self._register(
+                Handler(
+                    function=function,
+                    signature=read_signature(function, self._codec),
+                    source=check_source(str(source)),
+                    group=group,
+                    retry=retry,
+                    concurrency=concurrency,
+                    ordered=ordered,
+                    timeout=timeout,
+                    at_most_once=delivery == "at-most-once",
+                )
+            )
+            return function
+
+        return register
+
+    def listen(self, source: Channel[Any] | str, *, concurrency: int = 1) -> Callable[[F], F]:
+        """Register a function that gets its own copy of every message while this process lives.
+
+        At most once: a failure is logged and counted, not tried again. Raises as `handler` does.
+        """
+        if concurrency < 1:
+            raise ConfigurationError("concurrency is at least 1")
+
+        def register(function: F) -> F:
+            self._register(
+                Handler(
+                    function=function,
+                    signature=read_signature(function, self._codec),
+                    source=check_source(str(source)),
+                    group=None,
+                    concurrency=concurrency,
+                )
+            )
+            return function
+
+        return register
+
+    async def publish(
+        self,
+        channel: Channel[T] | str,
+        value: T,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        expires: float | None = None,
+        id: str | None = None,
+        timeout: float = 10.0,
+    ) -> Receipt:
+        """Publish one value; returns once the transport has taken responsibility for it.
+
+        Args:
+            channel: where to.
+            value: the body: bytes and text as they are, else JSON.
+            key: messages of one key keep their order for ordered handlers.
+            headers: the user's own.
+            delay: seconds before anyone gets it.
+            expires: seconds after which it becomes a dead letter where it is still undelivered.
+            id: the message's id, up to 200 characters; None: a new UUIDv7.
+            timeout: seconds to wait for the transport.
+
+        Raises ConfigurationError or CodecError for what cannot be sent, CapabilityError where the transport cannot
+        delay, ConnectionFailed, and PublishError (PublishTimeout, MessageTooLarge, Unrouted).
+        """
+        connection = self._connection or await self._open()
+        message = connection.publisher.message(channel, value, key=key, headers=headers, expires=expires, id=id)
+        return await connection.publisher.publish(message, delay=delay, timeout=timeout)
+
+    async def publish_many(
+        self, channel: Channel[T] | str, values: Iterable[T | Outgoing], *, timeout: float = 10.0
+    ) -> Sequence[Receipt]:
+        """Publish values in their order, as `Outgoing` where one has a key, delay or headers of its own.
+
+        Returns a receipt each. Raises as `publish` does; ``receipts`` of a PublishError tell which were taken.
+        """
+        connection = self._connection or await self._open()
+        make = connection.publisher.message
+        messages, delays = [], []
+        for value in values:
+            if isinstance(value, Outgoing):
+                messages.append(
+                    make(
+                        channel,
+                        value.value,
+                        key=value.key,
+                        headers=value.headers,
+                        expires=value.expires,
+                        id=value.id,
+                    )
+                )
+                delays.append(value.delay)
+            else:
+                messages.append(make(channel, value))
+                delays.append(None)
+        return await connection.publisher.publish_many(messages, delays=delays, timeout=timeout)
+
+    async def request(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        reply: Any = Any,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> Any:
+        """Ask whoever reads `channel`; returns the first answer as type `reply`.
+
+        The request expires with its timeout. Raises NoResponders, RequestTimeout, RequestFailed when the handler
+        failed, CodecError for an answer of another type, CapabilityError where the transport has no requests.
+        """
+        connection = self._connection or await self._open()
+        message = connection.publisher.message(channel, value, key=key, headers=headers, expires=timeout)
+        return await connection.requester.request(message, reply=reply, timeout=timeout)
+
+    @overload
+    def consumer(
+        self, source: Channel[T], *, group: str, retry: Backoff | None = None
+    ) -> AbstractAsyncContextManager[Consumer[T]]: ...
+    @overload
+    def consumer(
+        self, source: str, *, group: str, type: type[T], retry: Backoff | None = None
+    ) -> AbstractAsyncContextManager[Consumer[T]]: ...
+    @overload
+    def consumer(
+        self, source: str, *, group: str, retry: Backoff | None = None
+    ) -> AbstractAsyncContextManager[Consumer[Any]]: ...
+    def consumer(
+        self, source: Channel[Any] | str, *, group: str, type: Any = Any, retry: Backoff | None = None
+    ) -> AbstractAsyncContextManager[Consumer[Any]]:
+        """Pull the messages of a group by hand, for the length of an ``async with``.
+
+        What was pulled and not settled goes back to the group at its end. Raises as `handler` does, and
+        CapabilityError where the transport cannot keep it.
+        """
+        wanted = Source(check_source(str(source)), check_group(group), window=0)
+        decode = compile_decoder(self._codec, source.type if isinstance(source, Channel) else type)
+        return self._consume(wanted, decode, retry or self._retry)
+
+    @asynccontextmanager
+    async def _consume(self, source: Source, decode: Decode, retry: Backoff) -> AsyncIterator[Consumer[Any]]:
+        connection = self._connection or await self._open()
+        consumer = await connection.consume(source, decode=decode, retry=retry)
+        try:
+            yield consumer
+        finally:
+            await consumer.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; safe to call twice."""
+        self._closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Crew]:
+        """Connect and run the handlers in the background; drain at the end.
+
+        Yields the crew of workers; its ``report`` is set after the drain. When this connected the bus, it also
+        closes it. Raises CapabilityError before the first message when the transport cannot keep what a handler
+        needs.
+        """
+        if self._running:
+            raise ConfigurationError("this bus is running already")
+        opened = self._connection is None
+        connection = self._connection or await self._open()
+        self._running = True
+        async with AsyncExitStack() as stack:
+            if opened:
+                stack.push_async_callback(self.aclose)
+            stack.callback(self._stopped)
+            refuse(line for handler in self._handlers.values() for line in plan(handler.needs, connection.can))
+            blocking = sum(h.concurrency for h in self._handlers.values() if h.signature.blocking)
+            executor = ThreadPoolExecutor(blocking, thread_name_prefix="pabal handler") if blocking else None
+            if executor is not None:
+                stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+            crew = Crew(self._grace, clock=self._clock)
+            stack.push_async_callback(crew.drain)
+            for handler in self._handlers.values():
+                source = Source(
+                    handler.source,
+                    handler.group,
+                    ordered=handler.ordered,
+                    window=max(DEFAULT_WINDOW, 2 * handler.concurrency),
+                )
+                crew.add(await connection.work(handler, source, retry=handler.retry or self._retry, executor=executor))
+            crew.start()
+            yield crew
+
+    async def run(self) -> DrainReport:
+        """Run the handlers until SIGTERM or SIGINT, drain, and report; a second signal ends at once.
+
+        Raises what made a worker stop by itself, after the drain.
+        """
+        loop = asyncio.get_running_loop()
+        async with self.running() as crew:
+            signals = (signal.SIGTERM, signal.SIGINT)
+            for number in signals:
+                loop.add_signal_handler(number, crew.stop)
+            try:
+                await crew.wait()
+                await crew.drain()
+            finally:
+                for number in signals:
+                    loop.remove_signal_handler(number)
+        log.info("%s", crew.report)
+        return crew.report
+
+    def _register(self, handler: Handler) -> None:
+        if self._running:
+            raise ConfigurationError(f"{handler.name}: register handlers before the bus runs")
+        # Listeners share nothing, so that a source may have any number of them.
+        who: object = handler.group if handler.group is not None else object()
+        key = (handler.source, handler.group, who)
+        if key in self._handlers:
+            raise ConfigurationError(
+                f"group {handler.group!r} of {handler.source} has a handler in this bus already; "
+                "give one of them another group, or raise its concurrency"
+            )
+        self._handlers[key] = handler
+
+    def _stopped(self) -> None:
+        self._running = False
+
+    async def _open(self) -> Connection:
+        async with self._opening:
+            if self._closed:
+                raise ConfigurationError("this bus is closed; make a new one")
+            if self._connection is None:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _reach_dead_letters(self) -> tuple[Any, Box]:
+        connection = self._connection or await self._open()
+        return connection.transport, connection.box()
+
+    def __repr__(self) -> str:
+        return f"Bus({str(self._address)!r})"

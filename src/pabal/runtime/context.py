@@ -1,0 +1,95 @@
+"""What a handler is given beside the body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pabal.model.channel import Channel
+from pabal.model.message import Message
+from pabal.model.transport import Receipt
+
+if TYPE_CHECKING:
+    from pabal.runtime.publisher import Publisher
+    from pabal.runtime.reply import Requester
+
+
+class Context:
+    """One delivery as its handler sees it.
+
+    Attributes:
+        message: the message.
+        attempt: 1 for the first delivery to this group.
+        group: the handler's group; None for a listener.
+    """
+
+    __slots__ = ("_ordinals", "_publisher", "_requester", "attempt", "group", "message")
+
+    def __init__(
+        self, message: Message, attempt: int, group: str | None, publisher: Publisher, requester: Requester
+    ) -> None:
+        self.message = message
+        self.attempt = attempt
+        self.group = group
+        self._publisher = publisher
+        self._requester = requester
+        self._ordinals: dict[bytes, int] | None = None
+
+    async def publish(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        expires: float | None = None,
+        id: str | None = None,
+        timeout: float = 10.0,
+    ) -> Receipt:
+        """Publish what follows from this message: it keeps the correlation id and names this message as its cause.
+
+        In a group the new message's id derives from this message's, so that a retried handler's output
+        deduplicates. In a plain ``def`` handler it blocks and returns the receipt. Raises as `Bus.publish` does.
+        """
+        message = self._publisher.message(
+            channel, value, key=key, headers=headers, expires=expires, id=id, cause=self.message
+        )
+        if id is None and self.group is not None:
+            if self._ordinals is None:
+                self._ordinals = {}
+            message = self._publisher.derived(message, self.message.id, self.group, self._ordinals)
+        return await self._publisher.publish(message, delay=delay, timeout=timeout)
+
+    async def request(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        reply: Any = Any,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> Any:
+        """Ask, and wait for the answer as type `reply`. Raises as `Bus.request` does."""
+        message = self._publisher.message(channel, value, headers=headers, expires=timeout, cause=self.message)
+        return await self._requester.request(message, reply=reply, timeout=timeout)
+
+
+class BlockingContext(Context):
+    """The context of a plain ``def`` handler: `publish` and `request` block while the bus's loop does the work."""
+
+    __slots__ = ("_inner", "_loop")
+
+    def __init__(self, inner: Context, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(inner.message, inner.attempt, inner.group, inner._publisher, inner._requester)  # noqa: SLF001
+        self._inner = inner
+        self._loop = loop
+
+    def publish(self, channel: Channel[Any] | str, value: object, **options: Any) -> Receipt:  # type: ignore[override]
+        """Publish and wait for the receipt; options and errors as in `Context.publish`."""
+        return asyncio.run_coroutine_threadsafe(self._inner.publish(channel, value, **options), self._loop).result()
+
+    def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
+        """Ask and wait for the answer; options and errors as in `Context.request`."""
+        return asyncio.run_coroutine_threadsafe(self._inner.request(channel, value, **options), self._loop).result()

@@ -1,0 +1,43 @@
+"""A registered handler or listener, as its worker needs it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pabal.runtime.plan import Needs
+from pabal.runtime.retry import Backoff
+from pabal.runtime.signature import Function, Signature
+
+
+class Handler(msgspec.Struct, frozen=True, kw_only=True):
+    """What to call for the messages of a source, and how. `group` None is a listener.
+
+    `retry` None follows the bus; `timeout` is seconds a call may take, None: as long as it likes.
+    """
+
+    function: Function
+    signature: Signature
+    source: str
+    group: str | None
+    retry: Backoff | None = None
+    concurrency: int = 1
+    ordered: bool = False
+    timeout: float | None = None
+    at_most_once: bool = False
+
+    @property
+    def name(self) -> str:
+        """How logs and reports call it."""
+        function = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return f"{function} ({self.source}{' @ ' + self.group if self.group is not None else ''})"
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks of its transport."""
+        return Needs(
+            who=self.name,
+            source=self.source,
+            group=self.group,
+            ordered=self.ordered,
+            at_most_once=self.at_most_once,
+        )

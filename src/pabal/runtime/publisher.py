@@ -1,0 +1,205 @@
+"""Making messages and handing them to the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+from pabal.model.capabilities import Capabilities
+from pabal.model.channel import Channel
+from pabal.model.clock import Clock, utc
+from pabal.model.codec import Codec
+from pabal.model.dead import DeadLetter
+from pabal.model.errors import (
+    CapabilityError,
+    ConfigurationError,
+    MessageTooLarge,
+    PabalError,
+    PublishError,
+    PublishTimeout,
+    Unrouted,
+)
+from pabal.model.message import Message, check_headers, new_id
+from pabal.model.names import check_channel, check_id
+from pabal.model.transport import Parks, Post, Receipt, Transport
+from pabal.runtime.stepping import bounded
+
+OnUnrouted = Literal["dead-letter", "drop", "raise"]
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One value of `Bus.publish_many` with options of its own, as in `Bus.publish`."""
+
+    value: Any
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    delay: float | None = None
+    expires: float | None = None
+    id: str | None = None
+
+
+class Publisher:
+    """Makes messages of values, publishes them, and sees to it that an unrouted one is not lost in silence.
+
+    `box` keeps unrouted messages where the transport does not (None: it does, or nobody wants them).
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        can: Capabilities,
+        *,
+        name: str,
+        codec: Codec,
+        clock: Clock,
+        unrouted: OnUnrouted,
+        box: Parks | None,
+    ) -> None:
+        self._transport = transport
+        self._can = can
+        self._name = name
+        self._encode = codec.encode
+        self._clock = clock
+        self._unrouted = unrouted
+        self._box = box
+        self._park = unrouted == "dead-letter" and box is None
+
+    def message(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expires: float | None = None,
+        id: str | None = None,
+        cause: Message | None = None,
+    ) -> Message:
+        """The message that carries `value`; `cause` is the message whose handler publishes it.
+
+        Raises ConfigurationError for a bad name, key, header, id or number, CodecError for a value that cannot be sent.
+        """
+        name = check_channel(channel) if isinstance(channel, str) else channel.name
+        body, content_type = self._encode(value)
+        time = utc(self._clock.time())
+        return Message(
+            id=new_id() if id is None else check_id(id),
+            channel=name,
+            body=body,
+            key=key if key is None else check_key(key),
+            headers=_NO_HEADERS if not headers else check_headers(dict(headers)),
+            content_type=content_type,
+            type=name,
+            source=self._name,
+            time=time,
+            correlation_id=None if cause is None else cause.correlation_id or cause.id,
+            causation_id=None if cause is None else cause.id,
+            expires=None if expires is None else time + timedelta(seconds=_seconds("expires", expires)),
+        )
+
+    def derived(self, message: Message, cause: str, group: str, ordinals: dict[bytes, int]) -> Message:
+        """`message` with an id that a retry of its handler would give it again.
+
+        It derives from what caused it, the group, the channel, the key, a digest of body and headers, and the
+        ordinal among equals, which `ordinals` counts for one delivery.
+        """
+        digest = blake2b(digest_size=16)
+        headers = sorted(message.headers.items())
+        for part in (
+            cause,
+            group,
+            message.channel,
+            message.key or "",
+            *(t for pair in headers for t in pair),
+        ):
+            encoded = part.encode()
+            digest.update(len(encoded).to_bytes(4, "big"))
+            digest.update(encoded)
+        digest.update(b"key" if message.key is not None else b"no key")
+        digest.update(message.body)
+        same = digest.digest()
+        ordinal = ordinals.get(same, 0)
+        ordinals[same] = ordinal + 1
+        digest.update(ordinal.to_bytes(4, "big"))
+        return msgspec.structs.replace(message, id=_uuid8(digest.digest()))
+
+    async def publish(self, message: Message, *, delay: float | None, timeout: float) -> Receipt:
+        """Hand one message to the transport; raises PublishError or one of its kinds when it was not taken."""
+        receipts = await self._send((Post(message, self._due(delay), park=self._park),), timeout)
+        receipt = receipts[0]
+        if receipt.error is not None or receipt.routed is False:
+            await self._look_after((message,), receipts)
+        return receipt
+
+    async def publish_many(
+        self, messages: Sequence[Message], *, delays: Sequence[float | None], timeout: float
+    ) -> Sequence[Receipt]:
+        """Hand messages to the transport in order; raises PublishError when any of them was not taken."""
+        if not messages:
+            return []
+        posts = [
+            Post(message, self._due(delay), park=self._park) for message, delay in zip(messages, delays, strict=True)
+        ]
+        receipts = await self._send(posts, timeout)
+        if any(receipt.error is not None or receipt.routed is False for receipt in receipts):
+            await self._look_after(messages, receipts)
+        return receipts
+
+    async def _send(self, posts: Sequence[Post], timeout: float) -> Sequence[Receipt]:
+        try:
+            return await bounded(self._transport.publish(posts), timeout)
+        except TimeoutError:
+            raise PublishTimeout(
+                f"no answer within {timeout:g} s: the {len(posts)} message(s) may or may not have been taken"
+            ) from None
+
+    async def _look_after(self, messages: Sequence[Message], receipts: Sequence[Receipt]) -> None:
+        nobody = [m for m, r in zip(messages, receipts, strict=True) if r.error is None and r.routed is False]
+        if nobody and self._unrouted == "dead-letter" and self._box is not None:
+            now = utc(self._clock.time())
+            await self._box.park([DeadLetter(id="", message=m, reason="unrouted", parked=now) for m in nobody])
+        errors = [receipt.error for receipt in receipts if receipt.error is not None]
+        if errors:
+            raise _publish_error(errors, receipts)
+        if nobody and self._unrouted == "raise":
+            raise Unrouted(f"nobody takes {nobody[0].channel}", receipts=receipts)
+
+    def _due(self, delay: float | None) -> float | None:
+        if delay is None:
+            return None
+        if not self._can.delays_publish:
+            raise CapabilityError("this transport cannot delay a message; leave out delay=, or choose one that can")
+        return self._clock.time() + _seconds("delay", delay)
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it may be a message's key: text of 1 to 200 characters."""
+    if not 1 <= len(key) <= 200:
+        raise ConfigurationError("a key is a str of 1 to 200 characters")
+    return key
+
+
+def _seconds(name: str, value: float) -> float:
+    if not 0 <= value < 1e10:
+        raise ConfigurationError(f"{name} is seconds from now, at least 0, not {value!r}")
+    return float(value)
+
+
+def _publish_error(errors: Sequence[PabalError], receipts: Sequence[Receipt]) -> PublishError:
+    failed, text = len(errors), str(errors[0])
+    if len(receipts) > 1:
+        text = f"{failed} of {len(receipts)} messages were not taken, the first because: {text}"
+    too_large = all(isinstance(error, MessageTooLarge) for error in errors)
+    return (MessageTooLarge if too_large else PublishError)(text, receipts=receipts)
+
+
+def _uuid8(digest: bytes) -> str:
+    # RFC 9562, section 5.8: version 8 is free but for its version and variant bits.
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{'89ab'[digest[8] & 3]}{text[17:20]}-{text[20:]}"

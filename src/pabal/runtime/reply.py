@@ -1,0 +1,115 @@
+"""Request and reply: asking over the transport's way back, and answering."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from pabal.model.clock import Clock, utc
+from pabal.model.codec import TEXT, Codec, compile_decoder
+from pabal.model.errors import CapabilityError, NoResponders, RequestFailed, RequestTimeout
+from pabal.model.message import Message, new_id
+from pabal.model.transport import Requests, Transport
+
+FAILED = "pabalerror"
+"""The CloudEvents extension of a failed request's answer: the name of the exception's class."""
+
+
+class Requester:
+    """Asks, and hands each answer to the one that waits for it."""
+
+    def __init__(self, requests: Requests | None, *, codec: Codec) -> None:
+        self._requests = requests
+        self._codec = codec
+        self._opening: asyncio.Lock = asyncio.Lock()
+        self._address: str | None = None
+        self._waiting: dict[str, asyncio.Future[Message | None]] = {}
+
+    async def request(self, message: Message, *, reply: Any, timeout: float) -> Any:
+        """Send `message` and return the first answer as type `reply`.
+
+        Raises NoResponders, RequestTimeout, RequestFailed, and CodecError for an answer of another type.
+        """
+        if self._requests is None:
+            raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await self._ask(self._requests, message)
+        except TimeoutError:
+            raise RequestTimeout(f"no answer to {message.channel} within {timeout:g} s") from None
+        failed = answer.attributes.get(FAILED)
+        if failed is not None:
+            raise RequestFailed(failed, answer.body.decode(errors="replace"))
+        return compile_decoder(self._codec, reply)(answer.body, answer.content_type)
+
+    async def _ask(self, requests: Requests, message: Message) -> Message:
+        reply_to = f"{await self._open(requests)}.{new_id()}"
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[reply_to] = waiting
+        try:
+            receipt = await requests.request(msgspec.structs.replace(message, reply_to=reply_to))
+            if receipt.error is not None:
+                raise receipt.error
+            if receipt.routed is False:
+                raise NoResponders(f"nobody is there to answer {message.channel}")
+            answer: Message | None = await waiting
+        finally:
+            del self._waiting[reply_to]
+        if answer is None:
+            raise NoResponders(f"nobody is there to answer {message.channel}")
+        return answer
+
+    async def _open(self, requests: Requests) -> str:
+        if self._address is None:
+            async with self._opening:
+                if self._address is None:
+                    self._address = await requests.replies(self._receive)
+        return self._address
+
+    def _receive(self, reply_to: str, answer: Message | None) -> None:
+        waiting = self._waiting.get(reply_to)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+
+class Responder:
+    """Answers requests by what their handlers return or raise."""
+
+    def __init__(self, requests: Requests, *, name: str, codec: Codec, clock: Clock) -> None:
+        self._requests = requests
+        self._name = name
+        self._codec = codec
+        self._clock = clock
+
+    async def answer(self, request: Message, value: object) -> None:
+        """Answer with `value`; raises CodecError when it cannot be sent."""
+        body, content_type = self._codec.encode(value)
+        await self._requests.reply(self._message(request, body, content_type, {}))
+
+    async def fail(self, request: Message, error: BaseException) -> None:
+        """Answer that the handler failed."""
+        await self._requests.reply(
+            self._message(request, str(error).encode(errors="replace"), TEXT, {FAILED: type(error).__name__})
+        )
+
+    def _message(self, request: Message, body: bytes, content_type: str, attributes: dict[str, str]) -> Message:
+        assert request.reply_to is not None  # noqa: S101 - only requests are answered
+        return Message(
+            id=new_id(),
+            channel=request.reply_to,
+            body=body,
+            content_type=content_type,
+            type=request.channel,
+            source=self._name,
+            time=utc(self._clock.time()),
+            correlation_id=request.correlation_id or request.id,
+            causation_id=request.id,
+            attributes=attributes,
+        )
+
+
+def requests_of(transport: Transport, *, offered: bool) -> Requests | None:
+    """The transport's request and reply, where its capabilities declare them."""
+    return transport if offered else None  # type: ignore[return-value]  # declared by the capability of that name

@@ -1,0 +1,133 @@
+"""Settling what lanes have finished: coalesced, and parked first where the transport does not park."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from pabal.model.clock import Clock, utc
+from pabal.model.errors import PabalError
+from pabal.model.outcome import ACKED, Acked, Rejected, Released, Retried, Settlement
+from pabal.model.transport import Parks, Settled, Source, Subscription
+from pabal.runtime.dead import letter
+from pabal.runtime.reports import Counters
+
+log = logging.getLogger("pabal.worker")
+
+_LONGEST_PAUSE = 5.0
+
+
+class Settler:
+    """Writes outcomes to a subscription, many at a time.
+
+    `box` is where dead letters go when it is not the transport itself: parking comes before acknowledging, and
+    while parking fails nothing is acknowledged. `done` is called for each delivery that is settled.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        source: Source,
+        *,
+        box: Parks | None,
+        clock: Clock,
+        counters: Counters,
+        done: Callable[[Sequence[Settled]], None],
+    ) -> None:
+        self._subscription = subscription
+        self._source = source
+        self._box = box
+        self._clock = clock
+        self._counters = counters
+        self._done = done
+        self._pending: list[Settled] = []
+        self._parking: list[Settled] = []
+        self._work: asyncio.Event = asyncio.Event()
+        self._to_park: asyncio.Event = asyncio.Event()
+        self._closing = False
+
+    def add(self, settled: Settled) -> None:
+        """Settle this soon, together with what else is there then."""
+        if self._box is not None and type(settled.outcome) is Rejected:
+            self._parking.append(settled)
+            self._to_park.set()
+            return
+        self._pending.append(settled)
+        if not self._work.is_set():
+            self._work.set()
+
+    def close(self) -> None:
+        """Let `run` end once all that is pending is settled."""
+        self._closing = True
+        self._work.set()
+
+    async def run(self) -> None:
+        """Settle until `close`."""
+        while not self._closing or self._pending:
+            await self._work.wait()
+            await self._settle_pending()
+
+    async def _settle_pending(self) -> None:
+        self._work.clear()
+        while self._pending:
+            batch, self._pending = self._pending, []
+            try:
+                settlements = await self._subscription.settle(batch)
+            except PabalError as error:
+                log.warning("could not settle %d deliveries, they may come again: %s", len(batch), error)
+                settlements = [Settlement.UNKNOWN] * len(batch)
+            self._count(batch, settlements)
+            self._done(batch)
+
+    async def run_parking(self) -> None:
+        """Park rejected messages in the box of dead letters, then acknowledge them, until cancelled."""
+        pause = 0.1
+        while True:
+            await self._to_park.wait()
+            batch = self._parking[:100]
+            try:
+                await self._park(batch)
+            except PabalError as error:
+                log.error(  # noqa: TRY400 - one line for the operator, with its cause
+                    "could not park %d dead letters, trying again in %.1f s: %s", len(batch), pause, error
+                )
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause = 0.1
+            del self._parking[: len(batch)]
+            if not self._parking:
+                self._to_park.clear()
+
+    async def _park(self, batch: Sequence[Settled]) -> None:
+        assert self._box is not None  # noqa: S101 - only then is anything put into _parking
+        now = utc(self._clock.time())
+        await self._box.park(
+            [letter(s.delivery, s.outcome, self._source, now) for s in batch if isinstance(s.outcome, Rejected)]
+        )
+        self._counters.rejected += len(batch)
+        self._counters.failed += len(batch)
+        for settled in batch:
+            self._pending.append(Settled(settled.delivery, ACKED))
+            self._counters.acked -= 1
+        self._work.set()
+
+    def _count(self, batch: Sequence[Settled], settlements: Sequence[Settlement]) -> None:
+        counters = self._counters
+        for settled, settlement in zip(batch, settlements, strict=True):
+            outcome = type(settled.outcome)
+            if settlement is Settlement.LOST:
+                counters.lost += 1
+            elif settlement is Settlement.UNKNOWN:
+                counters.unknown += 1
+            elif outcome is Acked:
+                counters.acked += 1
+            elif outcome is Retried:
+                counters.retried += 1
+                counters.failed += 1
+            elif outcome is Released:
+                counters.released += 1
+            else:
+                counters.rejected += 1
+                counters.failed += 1

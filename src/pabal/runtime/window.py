@@ -1,0 +1,38 @@
+"""How many deliveries a worker holds ready."""
+
+from __future__ import annotations
+
+_LONGEST_WAIT = 1.0
+_START = 2
+
+
+class Window:
+    """A window that fits its handler: what waits starts soon, within a quarter of the lease at the latest.
+
+    It begins small, so that a slow handler does not hoard what others could take, and grows to `most` as the
+    handler shows itself fast.
+    """
+
+    def __init__(self, most: int, concurrency: int, lease: float | None) -> None:
+        self._most = max(most, concurrency)
+        self._concurrency = concurrency
+        self._wait = _LONGEST_WAIT if lease is None else min(_LONGEST_WAIT, lease / 4)
+        self._average = 0.0
+        self._seen = 0
+        self.size = min(self._most, concurrency + _START)
+
+    def observe(self, seconds: float) -> bool:
+        """Take note of how long one call took; returns whether `size` has changed."""
+        self._seen += 1
+        self._average += (seconds - self._average) / min(self._seen, 50)
+        if self._seen & 7 and seconds < self._wait / 8:
+            return False
+        if self._average * self._most <= self._wait * self._concurrency:
+            wanted = self._most
+        else:
+            wanted = max(self._concurrency, int(self._wait * self._concurrency / self._average))
+        wanted = min(wanted, self.size * 2)
+        if wanted == self.size or (self.size < wanted < self.size * 1.25 and wanted != self._most):
+            return False
+        self.size = wanted
+        return True
