@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from time import time_ns
 
 import msgspec
@@ -84,6 +85,24 @@ def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
                 f"header {name!r} has control characters or outer spaces, which clients change in silence"
             )
     return headers
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a header's name is not the user's to give."""
+    return _RESERVED.match(name) is not None
+
+
+def survives(name: str, value: str) -> bool:
+    """Whether every client keeps this header of the user's as it is.
+
+    ``Content-Type`` is the body's: a header of that name would change what the body is read as.
+    """
+    return _names_own(name) and value == value.strip() and _plain(value)
+
+
+@lru_cache(maxsize=4096)
+def _names_own(name: str) -> bool:
+    return _HEADER_NAME.fullmatch(name) is not None and not is_reserved(name) and name.lower() != "content-type"
 
 
 def _plain(value: str) -> bool:
