@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Literal, Self, TypeVar, get_args, overload
 
 from pabal.model.address import Address
@@ -81,7 +82,8 @@ class Bus:
         self._codec = codec or JsonCodec()
         self._retry = retry or Backoff()
         self._grace = grace
-        self._connect = lambda: connect(
+        self._connect = partial(
+            connect,
             url,
             dead_letters=dead_letters,
             name=name,

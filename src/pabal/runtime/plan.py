@@ -43,11 +43,7 @@ def plan(needs: Needs, can: Capabilities) -> list[Line]:
         lines.append(Line(needs.who, need, "native" if kept else "refused", reason))
 
     if is_pattern(needs.source):
-        line(
-            "pattern",
-            can.patterns,
-            "subscribe to each channel by its name, or choose a transport with patterns",
-        )
+        line("pattern", "subscribe to each channel, or choose a transport with patterns", kept=can.patterns)
     if needs.group is None:
         line("broadcast", "choose a transport with broadcast", kept=can.broadcast)
         return lines
