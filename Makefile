@@ -21,23 +21,26 @@ EXTRAS := --extra demo
 
 # uv takes the Python that make was given and never fetches one. It trusts the certificates that the system and
 # pip trust, so that it works behind a company's proxy where they do.
-export UV_PYTHON := $(shell command -v $(PYTHON))
+export UV_PYTHON := $(shell $(PYTHON) -c \
+	'import sys; print(sys._base_executable if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 export UV_PYTHON_DOWNLOADS := never
-export UV_SYSTEM_CERTS ?= 1
+UV_SYSTEM_CERTS ?= 1
+export UV_SYSTEM_CERTS
 ifdef PIP_CERT
-export SSL_CERT_FILE ?= $(PIP_CERT)
+SSL_CERT_FILE ?= $(PIP_CERT)
+export SSL_CERT_FILE
 endif
 unexport VIRTUAL_ENV
 export WITHOUT
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs setup clean
+.PHONY: help demo test check format bench docs setup clean python
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(UV)  ## Start the to-do list; its address is the first line printed
+demo: python $(UV)  ## Start the to-do list; its address is the first line printed
 	@exec $(UV) run --locked --no-default-groups --extra demo pabal demo $(ARGS)
 
 test: setup  ## Run every test and every example in the docs
@@ -58,18 +61,19 @@ bench: setup  ## Measure how fast pabal is on this machine
 	@$(RUN) python -m benchmarks $(ARGS)
 
 docs: setup  ## Build the documentation into site/
-	$(RUN) mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
-setup: $(UV)  ## Bring .venv/ in line with uv.lock
+setup: python $(UV)  ## Bring .venv/ in line with uv.lock
 	@$(UV) sync --quiet --locked --all-groups $(EXTRAS)
 
 clean:  ## Remove whatever these commands made
 	rm -rf .tools .venv dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
-$(UV):
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. pabal needs Python 3.11 or newer." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "pabal needs Python 3.11 or newer, and $(PYTHON) is older: give another, as in PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv --clear $(TOOLS) >&2 || { \
+$(UV): | python
+	@$(PYTHON) -m venv --clear $(TOOLS) >&2 || { rm -rf $(TOOLS); \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) >&2
+
+python:
+	@test -n "$(UV_PYTHON)" || { \
+		echo "pabal needs Python 3.11 or newer, and '$(PYTHON)' is none: give another, as in PYTHON=python3.12" >&2; exit 1; }
