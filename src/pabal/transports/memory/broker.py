@@ -134,9 +134,7 @@ class Broker:
             message = post.message
             try:
                 _check_size(message, max_body)
-                queues = (
-                    self._routes.get(message.channel) if post.group is None else (self._group(post.group),)
-                )
+                queues = self._routes.get(message.channel) if post.group is None else (self._group(post.group),)
                 if queues is None:
                     queues = self._route(message.channel)
             except PabalError as error:

@@ -42,15 +42,18 @@ class Letters:
 
     def find(self, wanted: LetterFilter) -> Iterator[DeadLetter]:
         """The letters that fit, oldest first; those deleted while it is read are left out."""
-        for kept in sorted(self._kept.values(), key=lambda kept: kept.letter.parked):
+        if wanted.ids is None:
+            candidates = list(self._kept.values())
+        else:
+            candidates = [self._kept[id] for id in dict.fromkeys(wanted.ids) if id in self._kept]
+        for kept in sorted(candidates, key=lambda kept: kept.letter.parked):
             if kept.letter.id in self._kept and _fits(kept.letter, wanted):
                 yield kept.letter
 
 
 def _fits(letter: DeadLetter, wanted: LetterFilter) -> bool:
     return (
-        (wanted.ids is None or letter.id in wanted.ids)
-        and (wanted.channel is None or letter.message.channel == wanted.channel)
+        (wanted.channel is None or letter.message.channel == wanted.channel)
         and (wanted.group is None or letter.group == wanted.group)
         and (wanted.reason is None or letter.reason == wanted.reason)
     )

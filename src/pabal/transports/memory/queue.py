@@ -78,7 +78,9 @@ class Queue:
     def take(self, most: int) -> list[Entry]:
         """Take out up to `most` messages, and at most one member's fair share of what is ready."""
         fresh, returned = self._fresh, self._returned
-        count = min(most, -(-(len(fresh) + len(returned)) // len(self.members)))
+        count = min(most, len(fresh) + len(returned))
+        if len(self.members) > 1:
+            count = min(most, -(-(len(fresh) + len(returned)) // self._takers()))
         if self._lanes is None and not returned:
             return [fresh.popleft() for _ in range(count)]
         taken: list[Entry] = []
@@ -90,6 +92,9 @@ class Queue:
             if self._lanes is None or self._lanes.admit(entry):
                 taken.append(entry)
         return taken
+
+    def _takers(self) -> int:
+        return sum(member.window > 0 for member in self.members) or 1
 
     def end(self, entry: Entry) -> None:
         """A message that was out is done."""
@@ -115,12 +120,20 @@ class Queue:
         for waiter in [waiter for waiter, receiver in self._receivers.items() if receiver is member]:
             del self._receivers[waiter]
             _wake(waiter)
+        self.stir()
+
+    def stir(self) -> None:
+        """A member left or changed its window: whoever waits looks again."""
         self._rouse(len(self._fresh) + len(self._returned))
 
     def _rouse(self, count: int) -> None:
-        for waiter in list(self._receivers)[:count]:
-            del self._receivers[waiter]
-            _wake(waiter)
+        for waiter, receiver in tuple(self._receivers.items()):
+            if count < 1:
+                return
+            if receiver.window:
+                del self._receivers[waiter]
+                _wake(waiter)
+                count -= 1
 
     # What is due later.
 

@@ -20,7 +20,7 @@ class MemorySubscription:
     """A member of a group, or a listener with a queue of its own.
 
     It buffers nothing: a delivery leaves the queue when it is received, so that a slow member holds up only
-    what it has in hand. Its window is the most that one `receive` returns.
+    what it has in hand. Its `window` is the most that one `receive` returns; with 0 it takes nothing.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class MemorySubscription:
         self._broker = broker
         self._queue = queue
         self._lease = lease if queue.group is not None else None
-        self._window = window
+        self.window = window
         self._on_close = closed
         self._held: dict[object, Entry] = {}  # by token; every lease is as long, so the oldest ends first
         self._timer: Timer | None = None
@@ -58,7 +58,7 @@ class MemorySubscription:
         while True:
             if self._closed:
                 raise ConnectionFailed(f"the subscription to {self._queue.source!r} is closed")
-            taken = self._queue.take(min(limit, self._window))
+            taken = self._queue.take(min(limit, self.window))
             if taken:
                 return self._deliver(taken)
             await self._queue.arrival(self)
@@ -94,7 +94,10 @@ class MemorySubscription:
                 case Retried(after, failure):
                     entry.attempt += 1
                     entry.errors += (failure,) if failure is not None else ()
-                    queue.delay(entry, self._broker.clock.time() + after)
+                    if after > 0:
+                        queue.delay(entry, self._broker.clock.time() + after)
+                    else:
+                        queue.insert(entry)
                 case Rejected(reason, failure):
                     errors = entry.errors + ((failure,) if failure is not None else ())
                     self._broker.bury(entry, reason, errors, source=queue.source, group=queue.group)
@@ -115,8 +118,9 @@ class MemorySubscription:
         return lost
 
     def resize(self, window: int, /) -> None:
-        """Return at most `window` deliveries at once from now on."""
-        self._window = check_window(window)
+        """Return at most `window` deliveries at once from now on; 0: none until it is resized again."""
+        self.window = check_window(window)
+        self._queue.stir()
 
     async def aclose(self) -> None:
         """Release every delivery that is not settled; a listener's copies are gone. Safe to call twice."""
@@ -153,6 +157,6 @@ class MemorySubscription:
 
 def check_window(window: int) -> int:
     """Return `window` if it is one; raises ConfigurationError otherwise."""
-    if window < 1:
-        raise ConfigurationError(f"a window is 1 or more deliveries, not {window}")
+    if window < 0:
+        raise ConfigurationError(f"a window is 0 or more deliveries, not {window}")
     return window

@@ -11,7 +11,7 @@ from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.clock import Clock
 from pabal.model.dead import DeadLetter, LetterFilter, Redriven
-from pabal.model.errors import ConfigurationError, ConnectionFailed
+from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message, new_id
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
@@ -48,9 +48,7 @@ class MemoryTransport:
                 f"bad URL {address}: use memory://, or memory://name with letters, digits, _ . and -"
             )
         if self._options.lease <= 0 or self._options.max_body < 1:
-            raise ConfigurationError(
-                f"bad URL {address}: lease is more than 0 seconds, max_body at least 1 byte"
-            )
+            raise ConfigurationError(f"bad URL {address}: lease is more than 0 seconds, max_body at least 1 byte")
         self._broker = _shared.setdefault(name, Broker(clock)) if name else Broker(clock)
         self._subscriptions: set[MemorySubscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,9 +95,11 @@ class MemoryTransport:
         """Register a reader, and its group where that is new; a group begins with the next message.
 
         Raises ConfigurationError for a bad name or window, and when the group's living members read it in
-        another mode (ordered or not).
+        another mode (ordered or not); CapabilityError for a `start`, since no log is kept.
         """
         broker = self._opened()
+        if source.start is not None:
+            raise CapabilityError(f"{self} keeps no log to choose a start in; leave start= out")
         check_source(source.channel)
         if source.group is not None:
             check_group(source.group)
