@@ -11,7 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from sybil import Example, Sybil
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 
@@ -39,6 +41,23 @@ def run_bash(example: Example) -> None:
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Show the whole traceback of what was raised outside an example, as for an unclosed connection.
+
+    Sybil looks for the example's own frame, and where there is none it would end the run.
+    """
+    if isinstance(item, SybilItem):
+        shorten = item._traceback_filter
+
+        def shorten_if_possible(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+            try:
+                return shorten(excinfo)
+            except IndexError:
+                return excinfo.traceback
+
+        item._traceback_filter = shorten_if_possible  # type: ignore[method-assign]
 
 
 pytest_collect_file = Sybil(
