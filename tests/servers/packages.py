@@ -68,9 +68,7 @@ def left_out() -> frozenset[str]:
     """The names in WITHOUT. Raises ValueError for one that is not known."""
     names = frozenset(os.environ.get("WITHOUT", "").replace(",", " ").split())
     if unknown := names - PROGRAMS.keys():
-        raise ValueError(
-            f"WITHOUT names {', '.join(sorted(unknown))}; known are {', '.join(sorted(PROGRAMS))}"
-        )
+        raise ValueError(f"WITHOUT names {', '.join(sorted(unknown))}; known are {', '.join(sorted(PROGRAMS))}")
     return names
 
 

@@ -22,9 +22,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_a_file_does_one_thing() -> None:
     """A file that has grown long has a second thing in it."""
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")
-    }
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
 
 
