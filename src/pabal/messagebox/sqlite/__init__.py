@@ -1,0 +1,1 @@
+"""The message box on SQLite: one file, several processes of one host."""

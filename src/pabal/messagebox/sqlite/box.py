@@ -1,0 +1,353 @@
+"""What the writing thread knows and does: one transaction for all that waits, then what readers are owed."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from pabal.messagebox.routing import PRIVATE
+from pabal.messagebox.sqlite import groups, members
+from pabal.messagebox.sqlite.connection import PATIENCE, explain, open_box
+from pabal.messagebox.sqlite.settle import release
+from pabal.messagebox.sqlite.take import Lease, Taken, earliest_due, has_ready, take, wake
+from pabal.messagebox.sqlite.transaction import RoutingCache, Transaction
+from pabal.model.clock import Clock
+from pabal.model.errors import ConnectionFailed
+from pabal.model.transport import Delivery
+
+Result = TypeVar("Result")
+
+log = logging.getLogger("pabal.sqlite")
+
+LEAST_PAUSE = 0.001
+MOST_PAUSE = 0.025
+"""Seconds between two looks at the file: while there is activity, and when there has been none for a while."""
+
+_SLOWER = 1.25
+_UNWATCHED = 1.0
+_MOST_REST = 5.0
+
+
+class Reader:
+    """A subscription as the thread knows it.
+
+    `credit` is how many more deliveries it may be given; ``deliver`` is called with them in the event loop.
+    """
+
+    __slots__ = ("credit", "deliver", "group", "grp", "name", "source")
+
+    def __init__(self, source: str, group: str | None, deliver: Callable[[list[Delivery]], object]) -> None:
+        self.source = source
+        self.group = group
+        self.name = PRIVATE + secrets.token_hex(8) if group is None else group
+        self.grp = 0
+        self.credit = 0
+        self.deliver = deliver
+
+
+class Write(Protocol):
+    """A job for the writing transaction; `durable`: its caller is told that it survives a loss of power."""
+
+    @property
+    def work(self) -> Callable[[Transaction], Any]:
+        """What is done in the transaction."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether the commit waits for the disk."""
+
+
+class Outcome(NamedTuple):
+    """What a job came to."""
+
+    result: Any
+    error: BaseException | None
+
+
+class Box:
+    """A box's file with its one writing connection; used by one thread only."""
+
+    def __init__(self, path: str, *, clock: Clock, lease: float, full: bool) -> None:
+        self.path = path
+        self._clock = clock
+        self._lease = lease
+        self._full = full
+        self._routing = RoutingCache()
+        self._readers: list[Reader] = []
+        self._hot: set[int] = set()  # groups that may have something to take
+        self._member: int | None = None
+        self._beat_at = 0.0
+        self._suspects: set[int] = set()
+        self._due = float("inf")
+        self._changed = True  # the earliest due time is to be read again
+        self._version = 0
+        self._pause = LEAST_PAUSE
+        self._rest = 0.0  # seconds between two tries while the file makes trouble; 0: it makes none
+        self._rest_until = 0.0
+        self._file = (0, 0)
+        self._synchronous = True
+
+    def open(self) -> None:
+        """Open the file; see `open_box`."""
+        self._connection, self._turn = open_box(self.path)
+        self._file = _identity(self.path)
+
+    def read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Read outside of a transaction; raises ConnectionFailed."""
+        try:
+            return query(self._connection)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+
+    def close(self) -> None:
+        """Close the file. The last one to do so takes the write-ahead log into it."""
+        waited = self._turn.acquire(PATIENCE)
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            log.warning("%s; what was committed stays in its write-ahead log", explain(error, self.path))
+        finally:
+            if waited:
+                self._turn.release()
+            self._turn.close()
+
+    # Who reads.
+
+    def enter(self, transaction: Transaction, reader: Reader) -> None:
+        """Register a reader, and its group where that is new. A job."""
+        member = transaction.member
+        if member is None:
+            member = transaction.member = members.join(transaction.connection, transaction.now + self._lease)
+            transaction.remember(self._beaten, member, transaction.now, set())
+        grp = groups.register(transaction.connection, reader.source, reader.name, member)
+        transaction.remember(setattr, reader, "grp", grp)
+        transaction.remember(self._readers.append, reader)
+        transaction.remember(self._hot.add, grp)
+
+    def leave(self, transaction: Transaction, reader: Reader, leases: Iterable[Lease]) -> None:
+        """Give back what a reader holds and forget the reader. A job."""
+        release(transaction, leases, grp=reader.grp)
+        if transaction.member is not None and all(
+            other is reader or other.grp != reader.grp for other in self._readers
+        ):
+            groups.unregister(transaction.connection, reader.grp, transaction.member)
+        transaction.remember(self._forget, reader)
+
+    def depart(self, transaction: Transaction) -> None:
+        """This process reads no more. A job."""
+        if transaction.member is not None:
+            members.bury(transaction.connection, [transaction.member])
+            transaction.remember(setattr, self, "_member", None)
+
+    def grant(self, reader: Reader, credit: int) -> None:
+        """Let a reader be given so many more deliveries, or fewer."""
+        if reader.credit <= 0:
+            self._hot.add(reader.grp)
+        reader.credit += credit
+
+    def withdraw(self, reader: Reader) -> None:
+        """Give a reader nothing from now on."""
+        reader.credit = 0
+
+    def _forget(self, reader: Reader) -> None:
+        if reader in self._readers:
+            self._readers.remove(reader)
+
+    # What is to be done unasked.
+
+    def patience(self) -> float:
+        """Seconds until the next look, if no job comes before."""
+        if not self._readers:
+            return _UNWATCHED
+        if self._rest:
+            return min(max(self._rest_until - time.monotonic(), LEAST_PAUSE), _UNWATCHED)
+        hungry = self._hungry()
+        if hungry & self._hot:
+            return 0.0
+        pause = self._pause if hungry else MOST_PAUSE
+        if hungry:
+            pause = min(pause, self._due - self._clock.time())
+        return max(pause, LEAST_PAUSE)
+
+    def look(self) -> bool:
+        """Notice what others committed and what is due; returns whether that needs a transaction."""
+        if not self._readers or (self._rest and time.monotonic() < self._rest_until):
+            return False
+        try:
+            return self._look()
+        except sqlite3.Error as error:
+            self._fell_ill(explain(error, self.path))
+            return False
+
+    def _look(self) -> bool:
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._changed = True
+            self._pause = LEAST_PAUSE
+            self._hot.update(reader.grp for reader in self._readers)
+        else:
+            self._pause = min(self._pause * _SLOWER, MOST_PAUSE)
+        if self._changed:
+            self._due = earliest_due(self._connection)
+            self._changed = False
+        now = self._clock.time()
+        if now >= self._beat_at:
+            return True
+        hungry = self._hungry()
+        if hungry and self._due <= now:
+            return True
+        for grp in hungry & self._hot:
+            if has_ready(self._connection, grp):
+                return True
+            self._hot.discard(grp)
+        return False
+
+    def _hungry(self) -> set[int]:
+        return {reader.grp for reader in self._readers if reader.credit > 0}
+
+    # The transaction.
+
+    def transact(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
+        """Do all jobs, wake what is due, take what readers may have, and commit once.
+
+        Returns one outcome a job, and what was taken. A job that fails does so alone; when the commit fails,
+        all do.
+        """
+        try:
+            transaction, outcomes, taken = self._run(jobs)
+        except sqlite3.Error as error:
+            failure = explain(error, self.path)
+        except ConnectionFailed as error:
+            failure = error
+        else:
+            for change in transaction.after:
+                change()
+            self._hot |= transaction.ready
+            for reader, rows in taken:
+                reader.credit -= len(rows)
+            self._changed = True
+            self._pause = LEAST_PAUSE
+            if self._rest:
+                self._rest = 0.0
+                log.info("message box %s can be written again", self.path)
+            return outcomes, taken
+        self._fell_ill(failure)
+        return [Outcome(None, ConnectionFailed(str(failure))) for _ in jobs], []
+
+    def _run(self, jobs: Sequence[Write]) -> tuple[Transaction, list[Outcome], list[tuple[Reader, Taken]]]:
+        if not self._turn.acquire(PATIENCE):
+            raise ConnectionFailed(
+                f"message box {self.path}: another process has held the turn to write for {PATIENCE:g} s"
+            )
+        try:
+            if _identity(self.path) != self._file:
+                raise ConnectionFailed(
+                    f"message box {self.path}: the file was moved, deleted or replaced while it was in use; "
+                    "put it back, or close and open again"
+                )
+            self._set_synchronous(self._full and any(job.durable for job in jobs))
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing)
+                self._stay_alive(transaction)
+                outcomes = [self._attempt(job, transaction) for job in jobs]
+                if self._due <= transaction.now:
+                    transaction.ready |= wake(self._connection, transaction.now)
+                taken = self._take(transaction)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._routing.forget()
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        finally:
+            self._turn.release()
+        return transaction, outcomes, taken
+
+    def _attempt(self, job: Write, transaction: Transaction) -> Outcome:
+        connection = self._connection
+        member, mark = transaction.member, len(transaction.after)
+        connection.execute("SAVEPOINT job")
+        try:
+            outcome = Outcome(job.work(transaction), None)
+        except Exception as error:  # its caller's, who gets it as it is
+            if not connection.in_transaction:
+                raise  # SQLite has rolled everything back
+            connection.execute("ROLLBACK TO job")
+            self._routing.forget()
+            transaction.member = member
+            del transaction.after[mark:]
+            outcome = Outcome(None, explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
+        connection.execute("RELEASE job")
+        return outcome
+
+    def _take(self, transaction: Transaction) -> list[tuple[Reader, Taken]]:
+        taken: list[tuple[Reader, Taken]] = []
+        hot = self._hot | transaction.ready
+        cold: set[int] = set()
+        self._readers[:] = self._readers[1:] + self._readers[:1]
+        for reader in self._readers:
+            if reader.credit <= 0 or reader.grp not in hot or reader.grp in cold:
+                continue
+            rows = take(self._connection, reader.grp, reader.credit, until=transaction.now + self._lease)
+            if rows:
+                taken.append((reader, rows))
+            if len(rows) < reader.credit:
+                cold.add(reader.grp)
+        transaction.remember(self._hot.difference_update, cold)
+        transaction.ready -= cold
+        return taken
+
+    def _set_synchronous(self, full: bool) -> None:  # noqa: FBT001 - what the pragma says
+        # A commit that only takes, settles or extends may be lost with the power: its messages come again. One
+        # that parks a rejected message is lost as a whole, the letter with the deletion.
+        if full != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._synchronous = full
+
+    # The heartbeat.
+
+    def _stay_alive(self, transaction: Transaction) -> None:
+        transaction.member = member = self._member
+        if member is None or transaction.now < self._beat_at:
+            return
+        connection, until = transaction.connection, transaction.now + self._lease
+        if not members.beat(connection, member, until):
+            # Frozen for so long that somebody declared us dead: everything is made anew.
+            member = transaction.member = members.join(connection, until)
+            for reader in self._readers:
+                grp = groups.register(connection, reader.source, reader.name, member)
+                transaction.remember(setattr, reader, "grp", grp)
+                transaction.remember(self._hot.add, grp)
+            log.warning("message box %s: this process was taken for dead; it has joined again", self.path)
+        # Whoever was expired at our last beat as well is dead; a machine that slept has had time to beat.
+        expired = members.expired(connection, transaction.now)
+        dead = expired & self._suspects
+        if dead:
+            members.bury(connection, dead)
+        transaction.remember(self._beaten, member, transaction.now, expired - dead)
+
+    def _beaten(self, member: int, now: float, suspects: set[int]) -> None:
+        self._member = member
+        self._beat_at = now + self._lease / 3
+        self._suspects = suspects
+
+    def _fell_ill(self, failure: ConnectionFailed) -> None:
+        if not self._rest:
+            log.warning("%s; trying again until it works", failure)
+        self._rest = min(max(self._rest * 2, 0.05), _MOST_REST)
+        self._rest_until = time.monotonic() + self._rest
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,65 @@
+"""What a job works with inside the writing transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+
+from pabal.messagebox.routing import Routing
+
+
+class RoutingCache:
+    """The last routing that was read; `get` is honest inside a writing transaction alone."""
+
+    def __init__(self) -> None:
+        self._routing: Routing | None = None
+
+    def get(self, connection: sqlite3.Connection) -> Routing:
+        """The routing of now: the kept one if the epoch is still its own."""
+        epoch = connection.execute("SELECT value FROM pabal_meta WHERE name = 'routing'").fetchone()[0]
+        if self._routing is None or self._routing.epoch != epoch:
+            self._routing = Routing(epoch, connection.execute("SELECT id, source, name FROM pabal_group"))
+        return self._routing
+
+    def forget(self) -> None:
+        """What was read may have been rolled back, and its epoch be given to something else."""
+        self._routing = None
+
+
+class Transaction:
+    """One writing transaction.
+
+    Attributes:
+        connection: the connection, inside the transaction.
+        now: the time by pabal's clock.
+        member: the id of this process's member row; None: it reads nothing.
+        ready: groups that have got something to take.
+        after: what the thread remembers once the transaction is committed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, now: float, routing: RoutingCache) -> None:
+        self.connection = connection
+        self.now = now
+        self.member: int | None = None
+        self.ready: set[int] = set()
+        self.after: list[Callable[[], object]] = []
+        self._routing = routing
+
+    def routing(self) -> Routing:
+        """Who takes what, as it is in this transaction."""
+        return self._routing.get(self.connection)
+
+    def living(self) -> set[int]:
+        """The groups that a living member reads."""
+        return {
+            grp
+            for (grp,) in self.connection.execute(
+                "SELECT l.grp FROM pabal_listening l JOIN pabal_member m ON m.id = l.member WHERE m.alive_until > ?",
+                (self.now,),
+            )
+        }
+
+    def remember(self, change: Callable[..., object], *values: object) -> None:
+        """Call ``change(*values)`` once the transaction is committed."""
+        self.after.append(partial(change, *values))
