@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pabal.model.errors import ConfigurationError
 
 Options = TypeVar("Options")
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRET = re.compile(r"(?i)([^?&=]*(?:pass|secret|token)[^?&=]*=)[^&#]*")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -22,14 +25,20 @@ class Address:
     """
 
     def __init__(self, url: str) -> None:
-        if not isinstance(url, str) or "://" not in url:
-            raise ConfigurationError(f"{_masked(str(url))!r} is no URL; a transport's URL looks like sqlite:///todo.db")
+        if not isinstance(url, str):
+            raise ConfigurationError(
+                f"a {type(url).__name__} is no URL; a transport's URL looks like sqlite:///todo.db"
+            )
+        if "://" not in url:
+            raise ConfigurationError(f"{_masked(url)!r} is no URL; a transport's URL looks like sqlite:///todo.db")
         try:
             parts = urlsplit(url)
             self.port = parts.port if "," not in parts.netloc else None
             query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise ConfigurationError(f"{_masked(url)!r} is no URL: {_masked(str(error))}") from None
+        except ValueError:  # its text may hold a piece of the password
+            raise ConfigurationError(
+                f"{_masked(url)!r} is no URL: check its host, port and options, and percent-encode the password"
+            ) from None
         self.url = url
         self.scheme = parts.scheme
         self.netloc = parts.netloc.rpartition("@")[2]
@@ -68,13 +77,12 @@ class Address:
 
 
 def _masked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        userinfo, at, hosts = parts.netloc.rpartition("@")
-        user, colon, _ = userinfo.partition(":")
-        return urlunsplit(parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{hosts}"))
-    except ValueError:
-        return url.partition("://")[0] + "://***"
+    """`url` without what may be secret, whatever it looks like: a password that nobody encoded, a lone token."""
+    scheme = match.group() if (match := _SCHEME.match(url)) else ""
+    userinfo, at, rest = url[len(scheme) :].rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    shown = f"{user}:***" if colon else "***"
+    return scheme + (shown + at if at else "") + _SECRET.sub(r"\1***", rest)
 
 
 def _plain_type(hint: Any) -> Any:
@@ -85,7 +93,9 @@ def _plain_type(hint: Any) -> Any:
 
 def _type_name(hint: Any) -> str:
     plain = _plain_type(hint)
-    return {bool: "true or false", float: "number", int: "whole number"}.get(plain, getattr(plain, "__name__", str(plain)))
+    return {bool: "true or false", float: "number", int: "whole number"}.get(
+        plain, getattr(plain, "__name__", str(plain))
+    )
 
 
 def _convert(text: str, hint: Any) -> object:
