@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias, get_args
 
 import msgspec
+from msgspec import inspect
 
 from pabal.model.errors import CodecError
 
@@ -28,22 +29,26 @@ class Codec(Protocol):
         ...
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON it expects."""
+
+
 class JsonCodec:
-    """JSON by msgspec; `bytes` and `str` pass as they are."""
+    """JSON by msgspec, Pydantic models by themselves; `bytes` and `str` pass as they are."""
 
     def __init__(self) -> None:
-        self._json = msgspec.json.Encoder().encode
+        self._json = msgspec.json.Encoder(enc_hook=_encode_model).encode
 
     def encode(self, value: object, /) -> tuple[bytes, str]:
         """JSON of `value`; bytes and text as they are. Raises CodecError for a value that JSON cannot hold."""
-        if isinstance(value, str):
-            return value.encode(), TEXT
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value), BINARY
         try:
+            if isinstance(value, str):
+                return value.encode(), TEXT
             return self._json(value), JSON
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            raise CodecError(f"a {type(value).__name__} cannot be sent as JSON: {error}") from error
+            raise CodecError(f"a {type(value).__name__} cannot be sent: {error}") from error
 
     def decode(self, body: bytes, content_type: str | None, type: Any, /) -> Any:
         """The value of `body` as `type`; raises CodecError."""
@@ -52,23 +57,25 @@ class JsonCodec:
     def decoder(self, type: Any) -> Decode:
         """A function that decodes to `type`, with the work that does not depend on the body done beforehand.
 
-        Raises TypeError for a type that msgspec does not decode.
+        Raises TypeError for a type that is neither msgspec's nor a Pydantic model.
         """
         if type is bytes:
             return lambda body, _: body
         if type is str:
             return lambda body, _: _text(body)
-        if type is Any:
+        if type is Any or type is object:
             return _by_content_type
-        json = msgspec.json.Decoder(type).decode
+        for unknown in _unknown_classes(type):
+            raise TypeError(f"neither msgspec nor Pydantic decodes {unknown.__name__}; use a Struct or a dataclass")
+        json = msgspec.json.Decoder(type, dec_hook=_decode_model).decode
         takes_text = str in get_args(type)
 
         def decode(body: bytes, content_type: str | None) -> Any:
-            if takes_text and content_type is not None and content_type.startswith("text/"):
+            if takes_text and is_text(content_type):
                 return _text(body)
             try:
                 return json(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except _UNREADABLE as error:
                 raise CodecError(f"the body is no {getattr(type, '__name__', type)}: {error}") from error
 
         return decode
@@ -82,22 +89,56 @@ def compile_decoder(codec: Codec, type: Any) -> Decode:
 
 
 def is_json(content_type: str | None) -> bool:
-    """Whether a content type says JSON (RFC 6839: any ``+json`` too)."""
+    """Whether a content type says JSON: the subtype ``json``, or any with ``+json`` (RFC 6839)."""
     if content_type is None:
         return False
     essence = content_type.partition(";")[0].strip().lower()
-    return essence == JSON or essence.endswith("+json")
+    return essence.endswith(("/json", "+json"))
+
+
+def is_text(content_type: str | None) -> bool:
+    """Whether a content type says text that is no JSON."""
+    return content_type is not None and content_type.lower().startswith("text/") and not is_json(content_type)
 
 
 def _by_content_type(body: bytes, content_type: str | None) -> Any:
     if is_json(content_type):
         try:
             return msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise CodecError(f"the body is no JSON: {error}") from error
-    if content_type is not None and content_type.startswith("text/"):
+    if is_text(content_type):
         return _text(body)
     return body
+
+
+def _is_model(cls: Any) -> bool:
+    return hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump_json")
+
+
+def _encode_model(value: Any) -> Any:
+    if _is_model(type(value)):
+        return msgspec.Raw(value.model_dump_json().encode())
+    raise TypeError(f"a {type(value).__name__} is no Struct, dataclass, Pydantic model or plain value")
+
+
+def _decode_model(cls: Any, value: Any) -> Any:
+    return cls.model_validate_json(msgspec.json.encode(value))
+
+
+def _unknown_classes(type: Any) -> Iterator[type[Any]]:
+    """The classes in a type that neither msgspec nor Pydantic knows."""
+    seen: set[int] = set()
+    waiting: list[Any] = [inspect.type_info(type)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, tuple | list):
+            waiting.extend(part)
+        elif isinstance(part, inspect.Type | inspect.Field) and id(part) not in seen:
+            seen.add(id(part))
+            if isinstance(part, inspect.CustomType) and not _is_model(part.cls):
+                yield part.cls
+            waiting.extend(getattr(part, name) for name in part.__struct_fields__)
 
 
 def _text(body: bytes) -> str:
