@@ -64,7 +64,9 @@ def check_group(name: str) -> str:
 
 def check_id(value: str) -> str:
     """Return `value` if it may be a message id: 1 to 200 printable characters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID or not value.isprintable():
+    if not isinstance(value, str):
+        raise ConfigurationError(f"a message id is a str, not {type(value).__name__}")
+    if not 1 <= len(value) <= MAX_ID or not value.isprintable():
         raise ConfigurationError(f"a message id is 1 to {MAX_ID} printable characters")
     return value
 
