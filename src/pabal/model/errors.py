@@ -17,7 +17,7 @@ PabalError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -89,3 +89,6 @@ class RequestFailed(RequestError):
         super().__init__(f"{type}: {message}")
         self.type = type
         self.message = message
+
+    def __reduce__(self) -> tuple[Callable[[str, str], RequestFailed], tuple[str, str]]:
+        return RequestFailed, (self.type, self.message)

@@ -8,9 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Reason = Literal[
-    "unrouted", "exhausted", "rejected", "undecodable", "expired", "abandoned", "overflow", "removed"
-]
+Reason = Literal["unrouted", "exhausted", "rejected", "undecodable", "expired", "abandoned", "overflow", "removed"]
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -64,7 +62,7 @@ class Settlement(Enum):
     """No answer: the outcome may or may not be recorded, so the message may come again."""
 
 
-class Retry(Exception):  # noqa: N818 - raised as a verb, as its users read it
+class Retry(Exception):
     """Raised by a handler: try this message again.
 
     `after` is seconds from now; None follows the handler's backoff. It counts as a failed attempt.
@@ -75,7 +73,7 @@ class Retry(Exception):  # noqa: N818 - raised as a verb, as its users read it
         self.after = after
 
 
-class Reject(Exception):  # noqa: N818 - raised as a verb, as its users read it
+class Reject(Exception):
     """Raised by a handler: this message can never be handled; it becomes a dead letter at once."""
 
     def __init__(self, why: str = "") -> None:
