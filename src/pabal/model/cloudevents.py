@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from pabal.model.attributes import is_safe, percent_decode, percent_encode, rfc3339, text
-from pabal.model.codec import JSON, is_json
+from pabal.model.codec import JSON, is_json, is_text
 from pabal.model.errors import CodecError
 from pabal.model.event import HEADERS, UNNAMED, Event, event_of, extensions, message_of
 from pabal.model.message import Message, is_reserved, survives
@@ -99,7 +99,7 @@ def to_binary(
         if folded:
             headers[prefix + HEADERS] = _write(folded).decode()
     if content_type is not None and message.content_type is not None:
-        if not percent or _travels("type", message.content_type, plain=True):
+        if _stands(message.content_type, plain=percent):
             beside[content_type] = message.content_type
         else:
             headers[prefix + "datacontenttype"] = message.content_type
@@ -282,6 +282,12 @@ def _travels(name: str, value: str, *, plain: bool) -> bool:
     return survives(name, value) and (not plain or value.isascii())
 
 
+@lru_cache(maxsize=256)
+def _stands(content_type: str, *, plain: bool) -> bool:
+    """Whether a content type stands in its own header: a nested event's would be taken for this one's mode."""
+    return not is_structured(content_type) and (not plain or _travels("type", content_type, plain=True))
+
+
 def _data(body: bytes, content_type: str | None) -> tuple[Raw | UnsetType, bytes | UnsetType]:
     """What stands in ``data`` and in ``data_base64``."""
     if not body:
@@ -322,7 +328,7 @@ def _payload(
 def _inline(content_type: str | None) -> Literal["json", "text"] | None:
     if is_json(content_type):
         return "json"
-    essence, _, parameters = (content_type or "").lower().partition(";")
-    if essence.strip().startswith("text/") and parameters.strip() in ("", "charset=utf-8", 'charset="utf-8"'):
+    _, _, parameters = (content_type or "").lower().partition(";")
+    if is_text(content_type) and parameters.strip() in ("", "charset=utf-8", 'charset="utf-8"'):
         return "text"
     return None
