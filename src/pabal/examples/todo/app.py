@@ -1,0 +1,205 @@
+"""The page and its routes. What is written here is published; the database is only read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from pabal import Bus, Channel, Message, PabalError
+from pabal.examples.todo.events import (
+    DONE_CHANGED,
+    ITEM_REMOVED,
+    ITEM_SAVED,
+    NEW_ITEM,
+    DoneChanged,
+    Item,
+    ItemRemoved,
+    NewItem,
+    check_item,
+)
+from pabal.examples.todo.forms import answer, convert, fields, wants_page
+from pabal.examples.todo.guard import Guard
+from pabal.examples.todo.items import Items
+from pabal.examples.todo.push import Browsers
+from pabal.examples.todo.view import View, dead_letters, look
+from pabal.examples.todo.waiting import Change, Waiting
+from pabal.examples.todo.worker import Worker
+
+PAGE = Path(__file__).parent / "page"
+PUBLISH_WITHIN = 5.0
+
+templates = Jinja2Templates(PAGE)
+
+
+class Todo:
+    """The to-do list over HTTP, on a bus that is not running yet."""
+
+    def __init__(self, bus: Bus, items: Items, workers: Sequence[Worker]) -> None:
+        self.bus = bus
+        self.browsers = Browsers()
+        self._items = items
+        self._workers = {worker.name: worker for worker in workers}
+        self._waiting = Waiting()
+
+        @bus.listen(ITEM_SAVED)
+        async def refresh(saved: Item) -> None:
+            self.browsers.tell("itemsaved", msgspec.json.encode(saved))
+
+        @bus.listen(NEW_ITEM)
+        async def expect(new: NewItem, message: Message) -> None:
+            # Items come from elsewhere too, `pabal publish` for one.
+            if self._waiting.get(message.id) is None:
+                self._expect(message.id, Change(message.id, item=new.item))
+
+    def asgi(self) -> Starlette:
+        """The routes."""
+        return Starlette(
+            routes=[
+                Route("/", self.page),
+                Route("/items", self.list),
+                Route("/events", self.events),
+                Route("/healthz", self.health),
+                Route("/todo", self.add, methods=["POST"]),
+                Route("/todo/{id}/done", self.tick, methods=["POST"]),
+                Route("/todo/{id}/remove", self.remove, methods=["POST"]),
+                Route("/handlers/{name}/{verb}", self.switch, methods=["POST"]),
+                Route("/dead-letters/redrive", self.redrive, methods=["POST"]),
+                Route("/dead-letters/discard", self.discard, methods=["POST"]),
+                Mount("/static", StaticFiles(directory=PAGE / "static")),
+            ],
+            middleware=[Middleware(Guard)],
+            exception_handlers={HTTPException: self._refused},
+        )
+
+    # What is written: published, and nothing else.
+
+    async def add(self, request: Request) -> Response:
+        """Publish a new item."""
+        given = await fields(request)
+        request.state.typed = given.get("item")
+        try:
+            new = NewItem(check_item(convert(given, NewItem).item))
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        id = await self._publish(NEW_ITEM, new)
+        self._expect(id, Change(id, item=new.item))
+        return answer(request, {"id": id})
+
+    async def tick(self, request: Request) -> Response:
+        """Publish that an item was ticked off, or on again."""
+        changed = convert({**await fields(request), "id": _item_id(request)}, DoneChanged)
+        id = await self._publish(DONE_CHANGED, changed, key=changed.id)
+        self._expect(changed.id, Change(id, done=changed.done))
+        return answer(request, {"id": id})
+
+    async def remove(self, request: Request) -> Response:
+        """Publish that an item is to go."""
+        removed = ItemRemoved(_item_id(request))
+        id = await self._publish(ITEM_REMOVED, removed, key=removed.id)
+        self._expect(removed.id, Change(id, removed=True))
+        return answer(request, {"id": id})
+
+    # What is read.
+
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return await self._page(request)
+
+    async def list(self, _: Request) -> Response:
+        """The page's content as JSON."""
+        return Response(msgspec.json.encode(await self._look()), media_type="application/json")
+
+    async def events(self, _: Request) -> Response:
+        """A stream of server-sent events: something has changed."""
+        if self.browsers.full:
+            raise HTTPException(503, "too many browsers listen", headers={"Retry-After": "30"})
+        return StreamingResponse(self.browsers.stream(), media_type="text/event-stream")
+
+    async def health(self, _: Request) -> Response:
+        """Whether the database answers and no handler has failed; one that was stopped has not."""
+        view = await self._look()
+        failed = [name for name, handler in view.handlers.items() if handler.problem]
+        return JSONResponse({"status": "failed" if failed else "ok", "failed": failed}, 503 if failed else 200)
+
+    # What only a demo lets everybody do.
+
+    async def switch(self, request: Request) -> Response:
+        """Stop or start a handler, as if its process had been."""
+        name, verb = request.path_params["name"], request.path_params["verb"]
+        worker = self._workers.get(name)
+        if worker is None or verb not in ("start", "stop"):
+            raise HTTPException(404, f"use /handlers/NAME/start or stop; the names are {', '.join(self._workers)}")
+        with _unavailable(f"{name} does not {verb}"):
+            await (worker.start() if verb == "start" else worker.stop())
+        self.browsers.tell("handlers", msgspec.json.encode({name: worker.running}))
+        return answer(request, {"running": worker.running}, 200)
+
+    async def redrive(self, request: Request) -> Response:
+        """Send the app's dead letters again."""
+        with _unavailable("the dead letters cannot be sent again"):
+            ids = [letter.id for letter in await dead_letters(self.bus)]
+            sent = await self.bus.dead_letters.redrive(ids) if ids else ()
+        self.browsers.tell("dead", b"{}")
+        return answer(request, {"sent": sum(one.error is None for one in sent)}, 200)
+
+    async def discard(self, request: Request) -> Response:
+        """Delete the app's dead letters: the one way in which a message goes, and a person chooses it."""
+        with _unavailable("the dead letters cannot be discarded"):
+            ids = [letter.id for letter in await dead_letters(self.bus)]
+            discarded = await self.bus.dead_letters.discard(ids) if ids else 0
+        self.browsers.tell("dead", b"{}")
+        return answer(request, {"discarded": discarded}, 200)
+
+    async def _publish(self, channel: Channel[Any], value: object, *, key: str | None = None) -> str:
+        with _unavailable("it could not be sent"):
+            receipt = await self.bus.publish(channel, value, key=key, timeout=PUBLISH_WITHIN)
+        return receipt.id
+
+    def _expect(self, item: str, change: Change) -> None:
+        self._waiting.expect(item, change)
+        self.browsers.tell("waiting", msgspec.json.encode(item))
+
+    async def _look(self) -> View:
+        with _unavailable("the list cannot be read"):
+            return await look(self.bus, self._items, self._waiting, self._workers.values())
+
+    async def _page(self, request: Request, notice: str = "", status: int = 200) -> Response:
+        typed = getattr(request.state, "typed", "")
+        context = {"view": await self._look(), "notice": notice, "typed": typed}
+        return templates.TemplateResponse(request, "index.html", context, status)
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these alone
+        if request.method == "POST" and wants_page(request):
+            with contextlib.suppress(HTTPException):
+                return await self._page(request, error.detail, error.status_code)
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+@contextlib.contextmanager
+def _unavailable(what: str) -> Iterator[None]:
+    """Let the client try again later, and tell it what failed."""
+    try:
+        yield
+    except (PabalError, SQLAlchemyError) as error:
+        raise HTTPException(503, f"{what}: {error}", headers={"Retry-After": "2"}) from None
+
+
+def _item_id(request: Request) -> str:
+    id = str(request.path_params["id"])
+    if len(id) > 200:
+        raise HTTPException(404, "there is no such item")
+    return id
