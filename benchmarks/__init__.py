@@ -1,0 +1,1 @@
+"""How fast pabal is on this machine, beside the raw loop of the same shape: `make bench`."""
