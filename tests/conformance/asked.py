@@ -6,25 +6,21 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from pabal.model.capabilities import Capabilities
-from pabal.testing import Promise, Subject, promises
+from pabal.testing import Subject, promises
 
 
-def declared(subject: Callable[[], Subject]) -> Capabilities:
+async def declared(subject: Subject) -> Capabilities:
     """What the subject's transport declares."""
-
-    async def open_and_close() -> Capabilities:
-        transport = await subject().connect()
-        try:
-            return await transport.open()
-        finally:
-            await transport.aclose()
-
-    return asyncio.run(open_and_close())
+    transport = await subject.connect()
+    try:
+        return await transport.open()
+    finally:
+        await transport.aclose()
 
 
-def asked(subject: Callable[[], Subject]) -> list[object]:
+def asked(subject: Callable[[], Subject]) -> list[ParameterSet]:
     """The promises that what the subject declares makes, by name; for `pytest.mark.parametrize`."""
-    kept: list[Promise] = promises(declared(subject))
-    return [pytest.param(promise, id=promise.name) for promise in kept]
+    return [pytest.param(each, id=each.name) for each in promises(asyncio.run(declared(subject())))]

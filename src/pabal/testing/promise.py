@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from pabal.model.capabilities import Capabilities, Order, Settles
+from pabal.model.errors import PabalError
 from pabal.testing.broken import PromiseBroken
 from pabal.testing.stage import Stage
 from pabal.testing.subject import Subject
@@ -82,7 +83,7 @@ class Promise:
         try:
             async with deadline, Stage(subject) as stage:
                 await self.body(stage)
-        except (PromiseBroken, ExceptionGroup) as error:
+        except (PromiseBroken, PabalError, ExceptionGroup) as error:
             broken = _broken(error)
             if broken is None:
                 raise
@@ -97,10 +98,12 @@ class Promise:
 
 
 def _broken(error: Exception) -> PromiseBroken | None:
-    """The broken promise in `error`, which may come out of a task group; None: something else went wrong."""
+    """`error` as a broken promise; it may come out of a task group. None: something else went wrong."""
     if isinstance(error, ExceptionGroup):
         found = map(_broken, error.exceptions)
         return next((each for each in found if each is not None), None)
+    if isinstance(error, PabalError):
+        return PromiseBroken(f"Expected no error, got {type(error).__name__}: {error}.")
     return error if isinstance(error, PromiseBroken) else None
 
 

@@ -49,8 +49,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for transport in reversed(self._opened):
-            async with self.within("closing a transport to end"):
-                await transport.aclose()
+            await self.close(transport)
 
     async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
         """A new connection, opened; `capabilities` are then what it declared."""
@@ -59,6 +58,12 @@ class Stage:
         async with self.within("open() to return"):
             self.capabilities = await transport.open()
         return transport
+
+    async def close(self, transport: Transport) -> None:
+        """Close a transport, which has to end and to raise nothing, however often it is done."""
+        async with self.within("closing a transport to end"):
+            error = await raised(transport.aclose)
+        expect(error, None, "the error of closing a transport")
 
     async def restart(self) -> None:
         """Everything down and up again."""

@@ -75,14 +75,14 @@ async def letters_are_found(stage: Stage) -> None:
         (here, None, "rejected"),
         (there, "nobody", None),
     ]
-    for where, group, reason in filters:
+    for where, whose, reason in filters:
         fits = [
             letter.message.id
             for letter in given
-            if letter.message.channel == where and group in (None, letter.group) and reason in (None, letter.reason)
+            if letter.message.channel == where and whose in (None, letter.group) and reason in (None, letter.reason)
         ]
-        found = await stage.letters(other, where, group=group, reason=reason)
-        expect([letter.message.id for letter in found], fits, f"the letters of group {group} with reason {reason}")
+        found = await stage.letters(other, where, group=whose, reason=reason)
+        expect([letter.message.id for letter in found], fits, f"the letters of group {whose} with reason {reason}")
     some = [listed[number].id for number in (1, 5, 7)]
     expect([letter.id for letter in await stage.letters(other, ids=[*some, "unknown"])], some, "the letters by id")
 

@@ -60,7 +60,7 @@ async def retry_outlives_its_reader(stage: Stage) -> None:
 
 @promise(has("groups"), SETTLES_EACH, lacks("delays_retry"))
 async def undelayed_retry_is_not_lost(stage: Stage) -> None:
-    """Where retries cannot wait, one with a delay comes again all the same, at its time at the latest."""
+    """Where the transport cannot delay a retry, one with a delay comes again at once: it is not lost."""
     transport, channel = await stage.connect(), stage.channel("retried")
     reader = await stage.subscribe(transport, channel, "readers")
     messages = stage.messages(channel, 1)

@@ -41,8 +41,7 @@ async def closing_the_transport_returns_the_unsettled(stage: Stage) -> None:
     messages = stage.messages(channel, 30)
     await stage.publish(keeper, messages)
     await readers[0].take(4)
-    async with stage.within("closing the transport to end"):
-        await leaving.aclose()
+    await stage.close(leaving)
     other = await stage.subscribe(keeper, channel, "members")
     again = await other.handle(30)
     expect_each_once(ids(again), ids(messages), "the messages")
@@ -78,8 +77,7 @@ async def reopening_loses_nothing(stage: Stage) -> None:
         reader = await stage.subscribe(transport, channel, "members", window=20)
         handled += await reader.handle(7)
         await reader.take(5)
-        async with stage.within("closing the transport to end"):
-            await transport.aclose()
+        await stage.close(transport)
     reader = await stage.subscribe(keeper, channel, "members")
     handled += await reader.handle(30)
     expect_each_once(ids(handled), ids(messages), "the messages")
@@ -127,8 +125,7 @@ async def closed_transport_refuses_everything(stage: Stage) -> None:
     transport, channel = await stage.connect(), stage.channel("closed")
     await stage.subscribe(transport, channel, "members")
     for _ in range(2):
-        async with stage.within("closing the transport to end"):
-            await transport.aclose()
+        await stage.close(transport)
     message = stage.message(channel)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "publish": lambda: transport.publish([Post(message)]),
@@ -162,8 +159,7 @@ async def unopened_transport_closes(stage: Stage) -> None:
     """A transport that was never opened can be closed, twice, and one that was opened twice is one."""
     unopened = await stage.subject.connect()
     for _ in range(2):
-        async with stage.within("closing an unopened transport to end"):
-            await unopened.aclose()
+        await stage.close(unopened)
     transport = await stage.connect()
     expect(await transport.open(), stage.capabilities, "the capabilities at a second open()")
 
@@ -173,5 +169,5 @@ async def unopened_transport_refuses(stage: Stage) -> None:
     """A transport that was not opened raises ConnectionFailed rather than losing what it is given."""
     transport = await stage.subject.connect()
     error = await raised(transport.publish, [Post(stage.message(stage.channel("early")))])
-    await transport.aclose()
+    await stage.close(transport)
     expect_that(isinstance(error, ConnectionFailed), "publish before open to raise ConnectionFailed", error)

@@ -8,7 +8,7 @@ from pabal.model.message import Message
 from pabal.model.transport import Receipt, Transport
 from pabal.testing.broken import expect, expect_that
 from pabal.testing.promise import SETTLES_EACH, has, lacks, promise
-from pabal.testing.stage import Reader, Stage, requests
+from pabal.testing.stage import Reader, Stage, raised, requests
 
 
 class _Requester:
@@ -54,7 +54,8 @@ async def _answer(stage: Stage, transport: Transport, reader: Reader, count: int
         expect_that(reply_to is not None, "a request to carry reply_to", reply_to)
         answer = stage.message(reply_to or "", delivery.message.body[::-1], correlation_id=delivery.message.id)
         async with stage.within("reply() to return"):
-            await requests(transport).reply(answer)
+            error = await raised(requests(transport).reply, answer)
+        expect(error, None, "the error of an answer")
 
 
 @promise(has("requests", "groups"))
@@ -147,7 +148,7 @@ async def late_answer_is_no_error(stage: Stage) -> None:
     responder, channel = await stage.connect(), stage.channel("ask")
     reader = await stage.subscribe(responder, channel, "answering" if stage.capabilities.groups else None)
     await asker.ask(channel, "t1")
-    await gone.aclose()
+    await stage.close(gone)
     await _answer(stage, responder, reader, 1)
 
 
