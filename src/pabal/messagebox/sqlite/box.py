@@ -89,13 +89,15 @@ class Box:
         self._pause = LEAST_PAUSE
         self._rest = 0.0  # seconds between two tries while the file makes trouble; 0: it makes none
         self._rest_until = 0.0
-        self._file = (0, 0)
+        self._file = Path(path)
+        self._identity = (0, 0)
         self._synchronous = True
+        self._begun = False  # the transaction that was tried last
 
     def open(self) -> None:
         """Open the file; see `open_box`."""
         self._connection, self._turn = open_box(self.path)
-        self._file = _identity(self.path)
+        self._identity = _identity(self._file)
 
     def read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         """Read outside of a transaction; raises ConnectionFailed."""
@@ -181,7 +183,7 @@ class Box:
         try:
             return self._look()
         except sqlite3.Error as error:
-            self._fell_ill(explain(error, self.path))
+            self._trouble(explain(error, self.path))
             return False
 
     def _look(self) -> bool:
@@ -216,12 +218,14 @@ class Box:
     def transact(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
         """Do all jobs, wake what is due, take what readers may have, and commit once.
 
-        Returns one outcome a job, and what was taken. A job that fails does so alone; when the commit fails,
-        all do.
+        Returns one outcome a job, and what was taken. A job that fails does so alone.
         """
+        self._begun = False
         try:
             transaction, outcomes, taken = self._run(jobs)
         except sqlite3.Error as error:
+            if self._begun and len(jobs) > 1:
+                return self._one_by_one(jobs)
             failure = explain(error, self.path)
         except ConnectionFailed as error:
             failure = error
@@ -233,12 +237,20 @@ class Box:
                 reader.credit -= len(rows)
             self._changed = True
             self._pause = LEAST_PAUSE
-            if self._rest:
-                self._rest = 0.0
-                log.info("message box %s can be written again", self.path)
+            self._trouble(transaction.trouble)
             return outcomes, taken
-        self._fell_ill(failure)
+        self._trouble(failure)
         return [Outcome(None, ConnectionFailed(str(failure))) for _ in jobs], []
+
+    def _one_by_one(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
+        # SQLite has undone all of them, as it does when one is too large for what is left of the disk.
+        outcomes: list[Outcome] = []
+        taken: list[tuple[Reader, Taken]] = []
+        for job in jobs:
+            its_outcome, its_taken = self.transact([job])
+            outcomes += its_outcome
+            taken += its_taken
+        return outcomes, taken
 
     def _run(self, jobs: Sequence[Write]) -> tuple[Transaction, list[Outcome], list[tuple[Reader, Taken]]]:
         if not self._turn.acquire(PATIENCE):
@@ -246,20 +258,21 @@ class Box:
                 f"message box {self.path}: another process has held the turn to write for {PATIENCE:g} s"
             )
         try:
-            if _identity(self.path) != self._file:
+            if _identity(self._file) != self._identity:
                 raise ConnectionFailed(
                     f"message box {self.path}: the file was moved, deleted or replaced while it was in use; "
                     "put it back, or close and open again"
                 )
             self._set_synchronous(self._full and any(job.durable for job in jobs))
             self._connection.execute("BEGIN IMMEDIATE")
+            self._begun = True
             try:
                 transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing)
-                self._stay_alive(transaction)
-                outcomes = [self._attempt(job, transaction) for job in jobs]
-                if self._due <= transaction.now:
-                    transaction.ready |= wake(self._connection, transaction.now)
-                taken = self._take(transaction)
+                transaction.member = self._member
+                if self._member is not None and transaction.now >= self._beat_at:
+                    self._unasked(self._stay_alive, transaction)
+                outcomes = [self._attempt(job.work, transaction) for job in jobs]
+                taken = self._unasked(self._serve, transaction) or []
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._routing.forget()
@@ -270,12 +283,12 @@ class Box:
             self._turn.release()
         return transaction, outcomes, taken
 
-    def _attempt(self, job: Write, transaction: Transaction) -> Outcome:
+    def _attempt(self, work: Callable[[Transaction], Any], transaction: Transaction) -> Outcome:
         connection = self._connection
         member, mark = transaction.member, len(transaction.after)
         connection.execute("SAVEPOINT job")
         try:
-            outcome = Outcome(job.work(transaction), None)
+            outcome = Outcome(work(transaction), None)
         except Exception as error:  # its caller's, who gets it as it is
             if not connection.in_transaction:
                 raise  # SQLite has rolled everything back
@@ -287,7 +300,15 @@ class Box:
         connection.execute("RELEASE job")
         return outcome
 
-    def _take(self, transaction: Transaction) -> list[tuple[Reader, Taken]]:
+    def _unasked(self, work: Callable[[Transaction], Result], transaction: Transaction) -> Result | None:
+        # What fails here is tried again later; those who wait for their jobs are not to suffer by it.
+        outcome = self._attempt(work, transaction)
+        transaction.trouble = transaction.trouble or outcome.error
+        return outcome.result  # type: ignore[no-any-return]  # what `work` returned
+
+    def _serve(self, transaction: Transaction) -> list[tuple[Reader, Taken]]:
+        if self._due <= transaction.now:
+            transaction.ready |= wake(self._connection, transaction.now)
         taken: list[tuple[Reader, Taken]] = []
         hot = self._hot | transaction.ready
         cold: set[int] = set()
@@ -314,8 +335,8 @@ class Box:
     # The heartbeat.
 
     def _stay_alive(self, transaction: Transaction) -> None:
-        transaction.member = member = self._member
-        if member is None or transaction.now < self._beat_at:
+        member = transaction.member
+        if member is None:
             return
         connection, until = transaction.connection, transaction.now + self._lease
         if not members.beat(connection, member, until):
@@ -338,16 +359,20 @@ class Box:
         self._beat_at = now + self._lease / 3
         self._suspects = suspects
 
-    def _fell_ill(self, failure: ConnectionFailed) -> None:
-        if not self._rest:
-            log.warning("%s; trying again until it works", failure)
-        self._rest = min(max(self._rest * 2, 0.05), _MOST_REST)
-        self._rest_until = time.monotonic() + self._rest
+    def _trouble(self, trouble: BaseException | None) -> None:
+        if trouble is not None:
+            if not self._rest:
+                log.warning("%s; trying again until it works", trouble)
+            self._rest = min(max(self._rest * 2, 0.05), _MOST_REST)
+            self._rest_until = time.monotonic() + self._rest
+        elif self._rest:
+            self._rest = 0.0
+            log.info("message box %s works again", self.path)
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _identity(file: Path) -> tuple[int, int]:
     try:
-        status = Path(path).stat()
+        status = file.stat()
     except FileNotFoundError:
         return (0, 0)
     return status.st_dev, status.st_ino

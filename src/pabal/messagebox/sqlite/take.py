@@ -44,7 +44,12 @@ def read_message(channel: str, message_id: str, headers: bytes, body: bytes) -> 
 
 def read_history(errors: str | None) -> tuple[Failure, ...]:
     """The failures of a row."""
-    return _failures(errors) if errors else ()
+    if not errors:
+        return ()
+    try:
+        return _failures(errors)
+    except msgspec.DecodeError as error:
+        return (Failure(utc(0.0), 0, f"unreadable history: {error}", errors),)
 
 
 class Lease:

@@ -35,6 +35,7 @@ class Transaction:
         now: the time by pabal's clock.
         member: the id of this process's member row; None: it reads nothing.
         ready: groups that have got something to take.
+        trouble: why something that nobody asked for failed.
         after: what the thread remembers once the transaction is committed.
     """
 
@@ -43,6 +44,7 @@ class Transaction:
         self.now = now
         self.member: int | None = None
         self.ready: set[int] = set()
+        self.trouble: BaseException | None = None
         self.after: list[Callable[[], object]] = []
         self._routing = routing
 

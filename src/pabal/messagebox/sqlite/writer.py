@@ -52,7 +52,7 @@ class Writer:
         self._batch: list[_Write | _Tell | None] = []
         self._queue: SimpleQueue[_Write | _Tell | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
+        self._pid = 0
         self._closed: str | None = f"message box {box.path} is not open"
 
     async def open(self) -> None:
@@ -61,6 +61,7 @@ class Writer:
         opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = None
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, args=(opened,), name="pabal-sqlite", daemon=True)
         self._thread.start()
         try:
@@ -86,7 +87,7 @@ class Writer:
 
     def note(self, work: Callable[[Box], object]) -> None:
         """As `tell`, with nobody waiting for it."""
-        self._check()
+        self.check()
         self._queue.put(_Tell(work, None))
 
     async def close(self) -> None:
@@ -94,21 +95,27 @@ class Writer:
         if self._thread is None:
             return
         self._closed = self._closed or f"message box {self.box.path} is closed"
-        self._queue.put(None)
+        if not self._ended.done():
+            self._queue.put(None)
         await self._ended
         self._thread.join()
         self._thread = None
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ConnectionFailed when the box is not open, ConfigurationError in a forked child."""
         if self._closed is not None:
             raise ConnectionFailed(self._closed)
+        self.check_process()
+
+    def check_process(self) -> None:
+        """Raise ConfigurationError in a child that was forked since the box was opened."""
         if os.getpid() != self._pid:
             raise ConfigurationError(
                 f"message box {self.box.path} was opened before a fork; a child process opens its own transport"
             )
 
     def _future(self) -> asyncio.Future[Any]:
-        self._check()
+        self.check()
         return self._loop.create_future()
 
     # The thread.

@@ -111,6 +111,8 @@ class SqliteTransport:
         Raises ConnectionFailed when none was taken. Cancelled, it may have been done all the same.
         """
         writer = self._opened()
+        if not posts:
+            return []
         drafts = [draft(post, max_body=self._options.max_body) for post in posts]
         return await writer.write(partial(publish, drafts=drafts), durable=True)
 
@@ -155,6 +157,8 @@ class SqliteTransport:
     async def aclose(self) -> None:
         """Close every subscription, give back what they hold, and close the file."""
         if self._closing is None:
+            if self._loop is not None:
+                self._writer.check_process()
             self._closing = asyncio.create_task(self._close(), name=f"pabal: closing {self}")
         await asyncio.shield(self._closing)
 
@@ -186,10 +190,13 @@ class SqliteTransport:
         return address
 
     async def request(self, message: Message, /) -> Receipt:
-        """Send a request to the groups and listeners that a living process reads."""
+        """Send a request to the groups and listeners that a living process reads.
+
+        It is not forced to the disk: who asks waits for an answer and asks again without one.
+        """
         writer = self._opened()
         drafts = [draft(Post(message, park=False), max_body=self._options.max_body)]
-        return (await writer.write(partial(publish, drafts=drafts, living=True), durable=True))[0]
+        return (await writer.write(partial(publish, drafts=drafts, living=True)))[0]
 
     async def reply(self, answer: Message, /) -> None:
         """Send an answer; nobody waiting for it is no error. Raises MessageTooLarge or ConnectionFailed."""
@@ -241,6 +248,7 @@ class SqliteTransport:
     def _opened(self) -> Writer:
         if self._closing is not None:
             raise ConnectionFailed(f"{self} is closed")
+        self._writer.check()
         if asyncio.get_running_loop() is not self._loop:
             raise ConnectionFailed(f"{self} is not open in this event loop; await its open() here first")
         return self._writer
