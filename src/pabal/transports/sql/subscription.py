@@ -212,8 +212,8 @@ class SqliteSubscription:
 
 def check_window(window: int) -> int:
     """Return `window` if it is one; raises ConfigurationError otherwise."""
-    if window < 1:
-        raise ConfigurationError(f"a window is 1 or more deliveries, not {window}")
+    if window < 0:
+        raise ConfigurationError(f"a window is 0 or more deliveries, not {window}")
     return window
 
 
