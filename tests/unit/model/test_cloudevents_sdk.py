@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pabal.model.cloudevents import STRUCTURED, from_binary, from_structured, to_binary, to_structured
+from pabal.model.event import UNNAMED
 from pabal.model.message import Message
 from tests.unit.model.messages import CHANNEL, json_values, texts
 
-TEXT = texts(min_size=1)
+TEXT = texts(min_size=1).filter(lambda text: text != UNNAMED)
 TIMES = st.datetimes(datetime(1, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - zones follow
 PLAIN = st.from_regex(r"[!#-~]{1,20}", fullmatch=True)
 BODIES = st.one_of(
@@ -28,7 +29,7 @@ BODIES = st.one_of(
 SENT = st.builds(
     lambda body, **fields: Message(channel=CHANNEL, body=body[0], content_type=body[1], **fields),
     BODIES,
-    id=st.text(st.characters(codec="utf-8"), min_size=1).filter(str.isprintable),
+    id=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200).filter(str.isprintable),
     type=TEXT,
     source=TEXT,
     time=TIMES,
@@ -44,7 +45,7 @@ WRITTEN = st.builds(
     ),
     st.fixed_dictionaries(
         {
-            "id": st.text(st.characters(codec="utf-8"), min_size=1).filter(str.isprintable),
+            "id": st.text(st.characters(codec="utf-8"), min_size=1, max_size=200).filter(str.isprintable),
             "source": TEXT,
             "type": TEXT,
             "time": TIMES,

@@ -1,4 +1,5 @@
-import os
+import subprocess
+import sys
 import time
 import unicodedata
 import uuid
@@ -61,21 +62,24 @@ def test_ids_use_all_random_bits() -> None:
     assert (always >> 62 & 3, ever >> 62 & 3) == (2, 2)
 
 
+FORKED = """
+import os
+from pabal.model.message import new_id
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        os.write(1, b"".join(new_id()[14:].encode() + b"\\n" for _ in range(20)))
+        os._exit(0)
+    os.waitpid(child, 0)
+print(*(new_id()[14:] for _ in range(20)), sep="\\n")
+"""
+
+
 def test_ids_differ_after_a_fork() -> None:
     """Worker processes forked from one parent never make each other's ids."""
-    ends = [os.pipe() for _ in range(2)]
-    for _, write in ends:
-        child = os.fork()
-        if child == 0:
-            os.write(write, ",".join(new_id()[14:] for _ in range(20)).encode())
-            os._exit(0)
-        os.waitpid(child, 0)
-        os.close(write)
-    made = [new_id()[14:] for _ in range(20)]
-    for read, _ in ends:
-        with os.fdopen(read) as pipe:
-            made += pipe.read().split(",")
-    assert len(set(made)) == 60
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    random_parts = done.stdout.split()
+    assert len(random_parts) == len(set(random_parts)) == 60
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Za-z0-9!#$&'*+.^_`|~-]{1,50}", fullmatch=True), st.text()))
