@@ -61,7 +61,7 @@ class Todo:
         @bus.listen(NEW_ITEM)
         async def expect(new: NewItem, message: Message) -> None:
             # Items come from elsewhere too, `pabal publish` for one.
-            if self._waiting.get(message.id) is None:
+            if message.id not in self._waiting.changes:
                 self._expect(message.id, Change(message.id, item=new.item))
 
     def asgi(self) -> Starlette:
@@ -150,16 +150,16 @@ class Todo:
     async def redrive(self, request: Request) -> Response:
         """Send the app's dead letters again."""
         with _unavailable("the dead letters cannot be sent again"):
-            ids = [letter.id for letter in await dead_letters(self.bus)]
-            sent = await self.bus.dead_letters.redrive(ids) if ids else ()
+            sent = await self.bus.dead_letters.redrive([letter.id for letter in await dead_letters(self.bus)])
         self.browsers.tell("dead", b"{}")
         return answer(request, {"sent": sum(one.error is None for one in sent)}, 200)
 
     async def discard(self, request: Request) -> Response:
         """Delete the app's dead letters: the one way in which a message goes, and a person chooses it."""
         with _unavailable("the dead letters cannot be discarded"):
-            ids = [letter.id for letter in await dead_letters(self.bus)]
-            discarded = await self.bus.dead_letters.discard(ids) if ids else 0
+            letters = await dead_letters(self.bus)
+            discarded = await self.bus.dead_letters.discard([letter.id for letter in letters])
+        self._waiting.forget({letter.message.id for letter in letters})
         self.browsers.tell("dead", b"{}")
         return answer(request, {"discarded": discarded}, 200)
 

@@ -20,6 +20,8 @@ from pabal.examples.todo.events import (
 )
 from pabal.examples.todo.items import Items
 
+SAVE, MUTATE, AUDIT = "save-handler", "mutating-handler", "audit-handler"
+
 audit_log = logging.getLogger("todo.audit")
 
 
@@ -29,18 +31,18 @@ def save_handler(bus: Bus, items: Items) -> Bus:
     A message that comes twice is written once, and what is published for it has the same id again.
     """
 
-    @bus.handler(NEW_ITEM, group="save-handler", concurrency=8)
+    @bus.handler(NEW_ITEM, group=SAVE, concurrency=8)
     async def save(new: NewItem, context: Context) -> None:
         message = context.message
         saved = await items.add(message.id, _checked(new.item), message.time.timestamp())
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(ITEM_CHANGED, group="save-handler", concurrency=8)
+    @bus.handler(ITEM_CHANGED, group=SAVE, concurrency=8)
     async def change(changed: ItemChanged, context: Context) -> None:
         saved = await items.change(changed.id, _checked(changed.item), context.message.time.timestamp())
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(DONE_CHANGED, group="save-handler", concurrency=8)
+    @bus.handler(DONE_CHANGED, group=SAVE, concurrency=8)
     async def tick(changed: DoneChanged, context: Context) -> None:
         try:
             saved = await items.tick(changed.id, context.message.time.timestamp(), done=changed.done)
@@ -48,7 +50,7 @@ def save_handler(bus: Bus, items: Items) -> Bus:
             raise Reject(f"there is no item {changed.id}") from None
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(ITEM_REMOVED, group="save-handler", concurrency=8)
+    @bus.handler(ITEM_REMOVED, group=SAVE, concurrency=8)
     async def remove(removed: ItemRemoved, context: Context) -> None:
         try:
             saved = await items.remove(removed.id)
@@ -65,7 +67,7 @@ def mutating_handler(bus: Bus) -> Bus:
     It reads new items and publishes changed ones, which it does not read: no message goes round in circles.
     """
 
-    @bus.handler(NEW_ITEM, group="mutating-handler")
+    @bus.handler(NEW_ITEM, group=MUTATE)
     async def mutate(new: NewItem, context: Context) -> None:
         text = starred(new.item)
         if text != new.item:
@@ -77,7 +79,7 @@ def mutating_handler(bus: Bus) -> Bus:
 def audit_handler(bus: Bus) -> Bus:
     """Log every event of the app, also those that somebody adds later."""
 
-    @bus.handler(EVERYTHING, group="audit-handler")
+    @bus.handler(EVERYTHING, group=AUDIT)
     async def audit(message: Message) -> None:
         # As JSON, so that no text in a message can pretend to be a line of the log.
         audit_log.info("%s %s %s", message.channel, message.id, ascii(message.body.decode(errors="replace")))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from pabal import Bus, CapabilityError, DeadLetter
+from pabal.examples.todo.events import Item
+from pabal.examples.todo.handlers import SAVE
 from pabal.examples.todo.items import Items
 from pabal.examples.todo.waiting import Change, Waiting
 from pabal.examples.todo.worker import Worker
@@ -16,12 +19,14 @@ MOST_DEAD = 100
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One item on the page; `waiting` names what is on its way to the database, or is empty."""
+    """One item on the page: `saved` once it is in the database, `state` tells about its last change."""
 
     id: str
     item: str
     done: bool = False
-    waiting: str = ""
+    removed: bool = False
+    saved: bool = True
+    state: Literal["saved", "waiting", "dead"] = "saved"
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -40,27 +45,28 @@ class View(msgspec.Struct, frozen=True):
     items: Sequence[Row]
     on_their_way: int
     handlers: Mapping[str, Handler]
-    dead: int = 0
-    more: bool = False
+    dead: int
+    more: bool
 
 
 async def look(bus: Bus, items: Items, waiting: Waiting, workers: Iterable[Worker]) -> View:
     """The page as it is now. Raises PabalError and SQLAlchemyError."""
-    dead = await dead_letters(bus)
-    if len(waiting):
-        waiting.settle(await items.find(waiting.ids), {letter.message.id for letter in dead})
+    letters = await dead_letters(bus)
+    dead = {letter.message.id for letter in letters if letter.group in (SAVE, None)}  # None: nobody was there at all
+    if waiting.changes:
+        waiting.settle(await items.find(waiting.changes))
     saved = await items.newest(MOST_ITEMS + 1)
     known = {item.id for item in saved}
     new = [
-        Row(id, change.item, waiting="new")
-        for id in reversed(waiting.ids)
-        if id not in known and (change := waiting.get(id)) is not None and change.item is not None
+        Row(id, change.item, saved=False, state="dead" if change.message in dead else "waiting")
+        for id, change in reversed(waiting.changes.items())
+        if change.item is not None and id not in known
     ]
     return View(
-        items=new + [_row(Row(item.id, item.item, item.done), waiting.get(item.id)) for item in saved[:MOST_ITEMS]],
-        on_their_way=len(waiting),
+        items=new + [_row(item, waiting.changes.get(item.id), dead) for item in saved[:MOST_ITEMS]],
+        on_their_way=sum(change.message not in dead for change in waiting.changes.values()),
         handlers={worker.name: Handler(worker.running, worker.problem) for worker in workers},
-        dead=len(dead),
+        dead=len(letters),
         more=len(saved) > MOST_ITEMS,
     )
 
@@ -79,9 +85,10 @@ async def dead_letters(bus: Bus) -> Sequence[DeadLetter]:
     return found
 
 
-def _row(row: Row, change: Change | None) -> Row:
+def _row(item: Item, change: Change | None, dead: Collection[str]) -> Row:
     if change is None:
-        return row
-    if change.removed:
-        return msgspec.structs.replace(row, waiting="removed")
-    return msgspec.structs.replace(row, waiting="done", done=row.done if change.done is None else change.done)
+        return Row(item.id, item.item, item.done)
+    if change.message in dead:
+        return Row(item.id, item.item, item.done, state="dead")
+    done = item.done if change.done is None else change.done
+    return Row(item.id, item.item, done, removed=change.removed, state="waiting")

@@ -36,10 +36,10 @@ function show(view) {
   showItems(view.items);
   $("empty").hidden = view.items.length > 0;
   $("more").hidden = !view.more;
-  $("count").textContent = view.on_their_way;
+  $("count").textContent = view.on_their_way === 1 ? "1 item is" : `${view.on_their_way} items are`;
   $("waiting").hidden = view.on_their_way === 0;
   $("stopped").hidden = view.handlers.save.running;
-  $("dead-count").textContent = view.dead;
+  $("dead-count").textContent = view.dead === 1 ? "1 message" : `${view.dead} messages`;
   $("dead").hidden = view.dead === 0;
   for (const [name, handler] of Object.entries(view.handlers)) {
     const line = document.querySelector(`[data-handler="${name}"]`);
@@ -68,7 +68,8 @@ function showItems(items) {
 
 function fill(row, item) {
   row.dataset.id = item.id;
-  row.dataset.waiting = item.waiting;
+  row.dataset.state = item.state;
+  row.toggleAttribute("data-removed", item.removed);
   row.querySelector(".text").textContent = item.item;
   const [done, remove] = row.querySelectorAll("form");
   done.action = `/todo/${encodeURIComponent(item.id)}/done`;
@@ -76,11 +77,11 @@ function fill(row, item) {
   const tick = row.querySelector(".tick");
   tick.setAttribute("aria-checked", item.done);
   tick.setAttribute("aria-label", `Done: ${item.item}`);
-  tick.disabled = item.waiting === "new";
+  tick.disabled = !item.saved;
   remove.action = `/todo/${encodeURIComponent(item.id)}/remove`;
   const cross = row.querySelector(".remove");
   cross.setAttribute("aria-label", `Remove: ${item.item}`);
-  cross.disabled = item.waiting === "new" || item.waiting === "removed";
+  cross.disabled = !item.saved;
 }
 
 function notice(text) {
