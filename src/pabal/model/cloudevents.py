@@ -89,8 +89,8 @@ def to_binary(
     """The headers of a message in binary mode: its attributes, and the user's headers under their own names.
 
     `percent` is for transports whose headers are ASCII: attributes are percent-encoded. A header of the
-    user's that some client would change travels in the extension ``pabalheaders``. `content_type` names the
-    header for that; None leaves it out, for transports that have a property of their own.
+    user's that some client would change travels in the extension ``pabalheaders``. `content_type` is the name of
+    the header for the body's media type; None leaves it out, for transports that have a property for it.
     """
     headers = _attributes(message, prefix)
     beside: dict[str, str] = {}
