@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -21,6 +23,11 @@ async def declared(subject: Subject) -> Capabilities:
         await transport.aclose()
 
 
-def asked(subject: Callable[[], Subject]) -> list[ParameterSet]:
-    """The promises that what the subject declares makes, by name; for `pytest.mark.parametrize`."""
-    return [pytest.param(each, id=each.name) for each in promises(asyncio.run(declared(subject())))]
+def asked(subject: Callable[[Path], Subject]) -> list[ParameterSet]:
+    """The promises that a subject's transport makes by what it declares, by name; for `pytest.mark.parametrize`.
+
+    `subject` makes a subject in an empty folder.
+    """
+    with TemporaryDirectory() as folder:
+        capabilities = asyncio.run(declared(subject(Path(folder))))
+    return [pytest.param(each, id=each.name) for each in promises(capabilities)]

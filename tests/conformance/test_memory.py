@@ -17,7 +17,7 @@ def subject() -> UrlSubject:
     return UrlSubject(lambda: f"memory://conformance-{next(numbers)}", virtual=True)
 
 
-@pytest.mark.parametrize("promise", asked(subject))
+@pytest.mark.parametrize("promise", asked(lambda _: subject()))
 async def test_memory_keeps(promise: Promise) -> None:
     """memory:// keeps the promise."""
     await promise.check(subject())

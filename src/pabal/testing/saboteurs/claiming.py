@@ -12,6 +12,7 @@ from pabal.model.clock import Clock
 from pabal.model.transport import Delivery, Transport
 from pabal.testing.saboteurs.modest import LESS
 from pabal.testing.saboteurs.saboteur import Saboteur, add, saboteur
+from pabal.testing.saboteurs.sharing import IgnoresStart
 from pabal.testing.saboteurs.tampering import TamperedSubscription, TamperedTransport
 
 _UNDERSTATED = {
@@ -53,7 +54,14 @@ def _claim(name: str, text: str, claims: dict[str, Any], caught_by: str) -> None
 for _flag, _promise in _UNDERSTATED.items():
     _claim(f"understates_{_flag}", f"Declares no {_flag} and does it all the same.", {_flag: LESS[_flag]}, _promise)
 
-_claim("overstates_replays", "Declares replays and starts every group now.", {"replays": True}, "start_is_kept")
+
+@saboteur("start_is_kept")
+class OverstatesReplays(IgnoresStart):
+    """Declares replays and starts every group now."""
+
+    async def open(self) -> Capabilities:
+        """With a log that is not there."""
+        return replace(await super().open(), replays=True)
 
 
 class _Falling(TamperedSubscription):
