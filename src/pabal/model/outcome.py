@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from pabal.model.errors import ConfigurationError
+
 Reason = Literal["unrouted", "exhausted", "rejected", "undecodable", "expired", "abandoned", "overflow", "removed"]
 
 
@@ -65,10 +67,13 @@ class Settlement(Enum):
 class Retry(Exception):
     """Raised by a handler: try this message again.
 
-    `after` is seconds from now; None follows the handler's backoff. It counts as a failed attempt.
+    `after` is seconds from now; None follows the handler's backoff. It counts as a failed attempt. Raises
+    ConfigurationError for a bad `after`.
     """
 
     def __init__(self, why: str = "", *, after: float | None = None) -> None:
+        if after is not None and not 0 <= after < 1e10:
+            raise ConfigurationError(f"after is seconds from now, at least 0, not {after!r}")
         super().__init__(why or "the handler asked for a retry")
         self.after = after
 
