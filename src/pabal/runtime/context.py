@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pabal.model.channel import Channel
+from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.model.message import Message
-from pabal.model.transport import Receipt
+from pabal.model.transport import GroupId, Receipt
 
 if TYPE_CHECKING:
     from pabal.runtime.publisher import Publisher
     from pabal.runtime.reply import Requester
+
+T = TypeVar("T")
 
 
 class Context:
@@ -24,14 +29,22 @@ class Context:
         group: the handler's group; None for a listener.
     """
 
-    __slots__ = ("_ordinals", "_publisher", "_requester", "attempt", "group", "message")
+    __slots__ = ("_ordinals", "_publisher", "_requester", "_source", "attempt", "group", "message")
 
     def __init__(
-        self, message: Message, attempt: int, group: str | None, publisher: Publisher, requester: Requester
+        self,
+        message: Message,
+        attempt: int,
+        group: str | None,
+        *,
+        source: str,
+        publisher: Publisher,
+        requester: Requester,
     ) -> None:
         self.message = message
         self.attempt = attempt
         self.group = group
+        self._source = source
         self._publisher = publisher
         self._requester = requester
         self._ordinals: dict[bytes, int] | None = None
@@ -59,7 +72,8 @@ class Context:
         if id is None and self.group is not None:
             if self._ordinals is None:
                 self._ordinals = {}
-            message = self._publisher.derived(message, self.message.id, self.group, self._ordinals)
+            by = GroupId(self._source, self.group)
+            message = self._publisher.derived(message, self.message.id, by, self._ordinals)
         return await self._publisher.publish(message, delay=delay, timeout=timeout)
 
     async def request(
@@ -68,28 +82,44 @@ class Context:
         value: object,
         *,
         reply: Any = Any,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 10.0,
     ) -> Any:
         """Ask, and wait for the answer as type `reply`. Raises as `Bus.request` does."""
-        message = self._publisher.message(channel, value, headers=headers, expires=timeout, cause=self.message)
+        message = self._publisher.message(channel, value, key=key, headers=headers, expires=timeout, cause=self.message)
         return await self._requester.request(message, reply=reply, timeout=timeout)
 
 
 class BlockingContext(Context):
     """The context of a plain ``def`` handler: `publish` and `request` block while the bus's loop does the work."""
 
-    __slots__ = ("_inner", "_loop")
+    __slots__ = ("_inner", "_loop", "_over", "_thread")
 
     def __init__(self, inner: Context, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(inner.message, inner.attempt, inner.group, inner._publisher, inner._requester)  # noqa: SLF001
+        self.message = inner.message
+        self.attempt = inner.attempt
+        self.group = inner.group
         self._inner = inner
         self._loop = loop
+        self._thread = threading.get_ident()
+        self._over = False
 
     def publish(self, channel: Channel[Any] | str, value: object, **options: Any) -> Receipt:  # type: ignore[override]
         """Publish and wait for the receipt; options and errors as in `Context.publish`."""
-        return asyncio.run_coroutine_threadsafe(self._inner.publish(channel, value, **options), self._loop).result()
+        return self._wait_for(partial(self._inner.publish, channel, value, **options))
 
     def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
         """Ask and wait for the answer; options and errors as in `Context.request`."""
-        return asyncio.run_coroutine_threadsafe(self._inner.request(channel, value, **options), self._loop).result()
+        return self._wait_for(partial(self._inner.request, channel, value, **options))
+
+    def end(self) -> None:
+        """Nobody waits for the handler any more: from now on it cannot reach the bus."""
+        self._over = True
+
+    def _wait_for(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._over:
+            raise ConnectionFailed("the bus was drained while this handler ran, so it cannot publish or ask any more")
+        if threading.get_ident() == self._thread:
+            raise ConfigurationError("this context blocks, so it cannot be used in the event loop; use async def")
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()

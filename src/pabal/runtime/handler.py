@@ -6,7 +6,7 @@ import msgspec
 
 from pabal.runtime.plan import Needs
 from pabal.runtime.retry import Backoff
-from pabal.runtime.signature import Function, Signature
+from pabal.runtime.signature import Function, Signature, function_name
 
 
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +28,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """How logs and reports call it."""
-        function = getattr(self.function, "__qualname__", type(self.function).__name__)
-        return f"{function} ({self.source}{' @ ' + self.group if self.group is not None else ''})"
+        return f"{function_name(self.function)} ({self.source}{' @ ' + self.group if self.group is not None else ''})"
 
     @property
     def needs(self) -> Needs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any, Literal
@@ -25,12 +26,13 @@ from pabal.model.errors import (
 )
 from pabal.model.message import Message, check_headers, new_id
 from pabal.model.names import check_channel, check_id
-from pabal.model.transport import Parks, Post, Receipt, Transport
+from pabal.model.transport import GroupId, Parks, Post, Receipt, Transport
 from pabal.runtime.stepping import bounded
 
 OnUnrouted = Literal["dead-letter", "drop", "raise"]
 
 _NO_HEADERS: Mapping[str, str] = {}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -85,7 +87,7 @@ class Publisher:
 
         Raises ConfigurationError for a bad name, key, header, id or number, CodecError for a value that cannot be sent.
         """
-        name = check_channel(channel) if isinstance(channel, str) else channel.name
+        name = channel.name if isinstance(channel, Channel) else check_channel(channel)
         body, content_type = self._encode(value)
         time = utc(self._clock.time())
         return Message(
@@ -103,17 +105,18 @@ class Publisher:
             expires=None if expires is None else time + timedelta(seconds=_seconds("expires", expires)),
         )
 
-    def derived(self, message: Message, cause: str, group: str, ordinals: dict[bytes, int]) -> Message:
+    def derived(self, message: Message, cause: str, by: GroupId, ordinals: dict[bytes, int]) -> Message:
         """`message` with an id that a retry of its handler would give it again.
 
-        It derives from what caused it, the group, the channel, the key, a digest of body and headers, and the
-        ordinal among equals, which `ordinals` counts for one delivery.
+        It derives from what caused it, the group that publishes it, the channel, the key, a digest of body and
+        headers, and the ordinal among equals, which `ordinals` counts for one delivery.
         """
         digest = blake2b(digest_size=16)
         headers = sorted(message.headers.items())
         for part in (
             cause,
-            group,
+            by.source,
+            by.name,
             message.channel,
             message.key or "",
             *(t for pair in headers for t in pair),
@@ -134,24 +137,31 @@ class Publisher:
         receipts = await self._send((Post(message, self._due(delay), park=self._park),), timeout)
         receipt = receipts[0]
         if receipt.error is not None or receipt.routed is False:
-            await self._look_after((message,), receipts)
+            await self._look_after((message,), receipts, timeout)
         return receipt
 
     async def publish_many(
-        self, messages: Sequence[Message], *, delays: Sequence[float | None], timeout: float
+        self, channel: Channel[Any] | str, values: Iterable[object], *, timeout: float
     ) -> Sequence[Receipt]:
-        """Hand messages to the transport in order; raises PublishError when any of them was not taken."""
-        if not messages:
+        """Hand values to the transport in order; raises PublishError when any of them was not taken."""
+        posts = [self._post(channel, value) for value in values]
+        if not posts:
             return []
-        posts = [
-            Post(message, self._due(delay), park=self._park) for message, delay in zip(messages, delays, strict=True)
-        ]
         receipts = await self._send(posts, timeout)
         if any(receipt.error is not None or receipt.routed is False for receipt in receipts):
-            await self._look_after(messages, receipts)
+            await self._look_after([post.message for post in posts], receipts, timeout)
         return receipts
 
+    def _post(self, channel: Channel[Any] | str, value: object) -> Post:
+        if not isinstance(value, Outgoing):
+            return Post(self.message(channel, value), park=self._park)
+        message = self.message(
+            channel, value.value, key=value.key, headers=value.headers, expires=value.expires, id=value.id
+        )
+        return Post(message, self._due(value.delay), park=self._park)
+
     async def _send(self, posts: Sequence[Post], timeout: float) -> Sequence[Receipt]:
+        _seconds("timeout", timeout)
         try:
             return await bounded(self._transport.publish(posts), timeout)
         except TimeoutError:
@@ -159,11 +169,18 @@ class Publisher:
                 f"no answer within {timeout:g} s: the {len(posts)} message(s) may or may not have been taken"
             ) from None
 
-    async def _look_after(self, messages: Sequence[Message], receipts: Sequence[Receipt]) -> None:
+    async def _look_after(self, messages: Sequence[Message], receipts: Sequence[Receipt], timeout: float) -> None:
         nobody = [m for m, r in zip(messages, receipts, strict=True) if r.error is None and r.routed is False]
         if nobody and self._unrouted == "dead-letter" and self._box is not None:
             now = utc(self._clock.time())
-            await self._box.park([DeadLetter(id="", message=m, reason="unrouted", parked=now) for m in nobody])
+            letters = [DeadLetter(id="", message=m, reason="unrouted", parked=now) for m in nobody]
+            try:
+                await bounded(self._box.park(letters), timeout)
+            except TimeoutError:
+                raise PublishTimeout(
+                    f"nobody takes {nobody[0].channel}, and its dead letter was not kept within {timeout:g} s",
+                    receipts=receipts,
+                ) from None
         errors = [receipt.error for receipt in receipts if receipt.error is not None]
         if errors:
             raise _publish_error(errors, receipts)
@@ -179,14 +196,16 @@ class Publisher:
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it may be a message's key: text of 1 to 200 characters."""
-    if not 1 <= len(key) <= 200:
-        raise ConfigurationError("a key is a str of 1 to 200 characters")
+    """Return `key` if it may be a message's key: text of 1 to 200 characters without control characters."""
+    if not isinstance(key, str):
+        raise ConfigurationError(f"a key is a str, not {type(key).__name__}")
+    if not 1 <= len(key) <= 200 or _CONTROL.search(key):
+        raise ConfigurationError("a key is a str of 1 to 200 characters, none of them a control character")
     return key
 
 
-def _seconds(name: str, value: float) -> float:
-    if not 0 <= value < 1e10:
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e10:
         raise ConfigurationError(f"{name} is seconds from now, at least 0, not {value!r}")
     return float(value)
 

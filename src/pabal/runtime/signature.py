@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 from contextvars import copy_context
-from typing import Any, get_type_hints
+from functools import partial
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -30,98 +32,177 @@ class Signature(msgspec.Struct, frozen=True):
         answers: whether its result answers a request.
         answers_none: whether a result of None is an answer too.
         blocking: a plain ``def``, to be run in a thread.
-        extra: for each further parameter, whether it takes the context (else the message).
+        placed: for each further parameter given by its place, whether it takes the context (else the message).
+        named: the same for those that are given by name.
     """
 
     decode: Decode | None
     answers: bool
     answers_none: bool
     blocking: bool
-    extra: tuple[bool, ...]
+    placed: tuple[bool, ...] = ()
+    named: tuple[tuple[str, bool], ...] = ()
 
 
 def read_signature(function: Function, codec: Codec) -> Signature:
     """Compile the signature of a handler; raises ConfigurationError with the form that is wanted."""
-    name = getattr(function, "__qualname__", repr(function))
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    name = function_name(function)
+    plain = _without_partial(function)
+    if inspect.isclass(plain):
+        raise ConfigurationError(f"{name} is a class; a handler is a function, or an object that can be called")
+    if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
         raise ConfigurationError(f"handler {name} is a generator; a handler is a def or async def that returns")
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name} is no function, so it cannot be a handler") from None
-    hints = _hints(function, name)
-    if not parameters:
+    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise ConfigurationError(f"handler {name} takes nothing; its first parameter takes the message's body")
     for parameter in parameters:
-        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            raise ConfigurationError(
-                f"handler {name}: parameter {parameter.name!r} is keyword-only or variadic; use plain parameters"
-            )
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ConfigurationError(f"handler {name}: parameter {parameter} is variadic; use plain parameters")
+    hints = _hints(plain, name)
     first, *others = parameters
-    extra = tuple(_takes_context(name, p, hints) for p in others if p.default is p.empty or p.name in hints)
-    if "return" in hints:
-        returns = hints["return"]
-        answers, answers_none = returns is not type(None), returns is not type(None)
-    else:
-        answers, answers_none = True, False
+    placed, named = _further(name, others, hints)
+    returns = hints.get("return")
     return Signature(
         decode=_decoder(name, hints.get(first.name, Any), codec),
-        answers=answers,
-        answers_none=answers_none,
-        blocking=not inspect.iscoroutinefunction(inspect.unwrap(function)) and not _has_async_call(function),
-        extra=extra,
+        answers=returns is not NoneType,
+        answers_none="return" in hints and returns is not NoneType,
+        blocking=not _is_async(plain),
+        placed=placed,
+        named=named,
     )
+
+
+def function_name(function: Function) -> str:
+    """How logs and errors call a handler."""
+    plain = _without_partial(function)
+    return getattr(plain, "__qualname__", type(plain).__qualname__)
 
 
 def compile_invoke(function: Function, signature: Signature, executor: Executor | None) -> Invoke:
     """The function ``(value, context) -> coroutine`` that calls the handler; a plain def runs on `executor`."""
-    extra = signature.extra
-    if not signature.blocking:
-        if not extra:
-            return lambda value, _: function(value)
-        if extra == (True,):
-            return function
-        return lambda value, context: function(value, *[context if wanted else context.message for wanted in extra])
+    placed, named = signature.placed, signature.named
+
+    def call(value: Any, context: Context) -> Any:
+        return function(
+            value,
+            *[context if wanted else context.message for wanted in placed],
+            **{name: context if wanted else context.message for name, wanted in named},
+        )
+
+    if signature.blocking:
+        return _in_thread(call, executor)
+    if not placed and not named:
+        return lambda value, _: function(value)
+    if placed == (True,) and not named:
+        return function
+    return call
+
+
+def _in_thread(call: Callable[[Any, Context], Any], executor: Executor | None) -> Invoke:
+    def guarded(value: Any, context: Context) -> Any:
+        try:
+            result = call(value, context)
+        except StopIteration as error:  # no future can carry it
+            raise RuntimeError("the handler raised StopIteration") from error
+        if inspect.iscoroutine(result):
+            result.close()
+            raise ConfigurationError("a plain def handler returned a coroutine that nobody awaits; make it async def")
+        return result
 
     async def in_thread(value: Any, context: Context) -> Any:
         loop = asyncio.get_running_loop()
         blocking = BlockingContext(context, loop)
-        arguments = [blocking if wanted else context.message for wanted in extra]
-        return await loop.run_in_executor(executor, copy_context().run, function, value, *arguments)
+        try:
+            return await loop.run_in_executor(executor, copy_context().run, guarded, value, blocking)
+        except asyncio.CancelledError:
+            blocking.end()
+            raise
 
     return in_thread
+
+
+def _without_partial(function: Function) -> Function:
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def _is_async(function: Function) -> bool:
+    """Whether a call gives a coroutine: of the function itself, of what a decorator wraps, or of an object's call."""
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.iscoroutinefunction(inspect.unwrap(function))
+        or (not inspect.isroutine(function) and inspect.iscoroutinefunction(type(function).__call__))
+    )
+
+
+def _further(
+    name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]
+) -> tuple[tuple[bool, ...], tuple[tuple[str, bool], ...]]:
+    """Which parameters after the first take what; one that has a default and takes neither keeps its default."""
+    placed: list[bool] = []
+    named: list[tuple[str, bool]] = []
+    gap = False
+    for parameter in parameters:
+        takes_context = _takes_context(hints.get(parameter.name))
+        if takes_context is None:
+            if parameter.default is parameter.empty:
+                raise ConfigurationError(
+                    f"handler {name}: parameter {parameter.name!r} must be annotated as Context or Message; "
+                    "the first parameter takes the body"
+                )
+            gap = True
+        elif not gap and parameter.kind is not parameter.KEYWORD_ONLY:
+            placed.append(takes_context)
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ConfigurationError(f"handler {name}: put parameter {parameter.name!r} before those with a default")
+        else:
+            named.append((parameter.name, takes_context))
+    return tuple(placed), tuple(named)
+
+
+def _takes_context(hint: Any) -> bool | None:
+    """True: the context; False: the message; None: neither."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    for wanted in (hint, *(get_args(hint) if NoneType in get_args(hint) else ())):
+        if wanted in _CONTEXTS:
+            return True
+        if wanted is Message:
+            return False
+    return None
 
 
 def _hints(function: Function, name: str) -> dict[str, Any]:
     target = function if inspect.isroutine(function) else type(function).__call__
     try:
-        return get_type_hints(target, localns=_locals_of_caller())
+        return get_type_hints(target, localns=_locals_of_caller(target), include_extras=True)
     except NameError as error:
         raise ConfigurationError(
             f"handler {name}: its annotation names {error.name!r}, which is not known where it is registered"
         ) from error
-    except TypeError as error:
+    except (TypeError, AttributeError, SyntaxError) as error:
         raise ConfigurationError(f"handler {name}: its annotations cannot be read: {error}") from error
 
 
-def _locals_of_caller() -> dict[str, Any]:
-    """The names where the handler is registered; types made in a function are there only."""
+def _locals_of_caller(function: Any) -> dict[str, Any]:
+    """The names where the handler is registered; types made in a function are there only.
+
+    Where the handler was not written there, its own module's names come first.
+    """
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith(("pabal.runtime", "pabal.bus")):
         frame = frame.f_back
-    return dict(frame.f_locals) if frame is not None else {}
-
-
-def _takes_context(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
-    hint = hints.get(parameter.name)
-    if hint in _CONTEXTS:
-        return True
-    if hint is Message:
-        return False
-    raise ConfigurationError(
-        f"handler {name}: parameter {parameter.name!r} must be annotated as Context or Message; "
-        "the first parameter takes the body"
-    )
+    if frame is None:
+        return {}
+    function = inspect.unwrap(function)
+    if getattr(function, "__code__", None) in frame.f_code.co_consts:
+        return dict(frame.f_locals)
+    own = getattr(function, "__globals__", {})
+    return {known: value for known, value in frame.f_locals.items() if known not in own}
 
 
 def _decoder(name: str, hint: Any, codec: Codec) -> Decode | None:
@@ -135,7 +216,3 @@ def _decoder(name: str, hint: Any, codec: Codec) -> Decode | None:
         raise ConfigurationError(
             f"handler {name}: bodies cannot be decoded to {getattr(hint, '__name__', hint)}: {error}"
         ) from error
-
-
-def _has_async_call(function: Function) -> bool:
-    return not inspect.isroutine(function) and inspect.iscoroutinefunction(type(function).__call__)
