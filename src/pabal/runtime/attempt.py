@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from datetime import datetime
+from typing import Any
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
-from pabal.model.outcome import ACKED, Outcome
+from pabal.model.message import Message
+from pabal.model.outcome import ACKED, Outcome, Rejected, Retried
 from pabal.model.transport import Delivery
 from pabal.runtime import decide
 from pabal.runtime.context import Context
 from pabal.runtime.handler import Handler
 from pabal.runtime.publisher import Publisher
 from pabal.runtime.reply import Requester, Responder
+from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import compile_invoke
 from pabal.runtime.stepping import isolated
@@ -24,7 +28,10 @@ log = logging.getLogger("pabal.worker")
 
 
 class Attempt:
-    """Calls one handler for one delivery at a time, any number of times."""
+    """Calls one handler for one delivery at a time, any number of times.
+
+    `over` is set when the worker ends: from then on a cancellation is the worker's, before it is the handler's.
+    """
 
     def __init__(
         self,
@@ -33,76 +40,108 @@ class Attempt:
         retry: Backoff,
         keeps_history: bool,
         clock: Clock,
+        counters: Counters,
         publisher: Publisher,
         requester: Requester,
         responder: Responder | None,
         executor: Executor | None,
     ) -> None:
-        self._handler = handler
+        self.over = False
+        self._name = handler.name
+        self._source = handler.source
         self._group = handler.group
         self._decode = handler.signature.decode
+        self._answers_none = handler.signature.answers_none
         self._invoke = compile_invoke(handler.function, handler.signature, executor)
         self._timeout = handler.timeout
         self._retry = retry
-        self._most_deliveries = retry.attempts
+        self._attempts = retry.attempts
         self._keeps_history = keeps_history
         self._clock = clock
+        self._counters = counters
         self._publisher = publisher
         self._requester = requester
-        self._responder = responder
+        # A handler that never answers takes a request as it takes any other message.
+        self._responder = responder if handler.signature.answers else None
 
     async def run(self, delivery: Delivery) -> Outcome:
         """Decode, call and decide; whatever the handler raises becomes an outcome."""
         message = delivery.message
-        if message.expires is not None or delivery.attempt > self._most_deliveries:
+        if message.expires is not None or delivery.attempt > self._attempts:
             ended = decide.before(delivery, self._retry, self._now())
             if ended is not None:
-                return ACKED if message.reply_to is not None or self._group is None else ended
+                return self._ended(delivery, ended)
         decoding = True
         try:
             value = message if self._decode is None else self._decode(message.body, message.content_type)
             decoding = False
-            context = Context(message, delivery.attempt, self._group, self._publisher, self._requester)
+            context = Context(
+                message,
+                delivery.attempt,
+                self._group,
+                source=self._source,
+                publisher=self._publisher,
+                requester=self._requester,
+            )
             if self._timeout is None:
                 result = await isolated(self._invoke(value, context))
             else:
-                async with asyncio.timeout(self._timeout):
-                    result = await isolated(self._invoke(value, context))
-            if message.reply_to is not None:
-                await self._answer(delivery, result)
-        except Exception as error:  # noqa: BLE001 - the one place: whatever a handler raises is an outcome, never a crash
-            return await self._failed(delivery, error, decoding=decoding)
+                result = await _within(self._timeout, self._invoke(value, context))
+            if self._responder is not None and message.reply_to is not None:
+                await self._answer(self._responder, message, result)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if self.over:
                 raise
             return await self._failed(delivery, error, decoding=False)
+        except Exception as error:  # noqa: BLE001 - the one place: whatever a handler raises is an outcome, never a crash
+            return await self._failed(delivery, error, decoding=decoding)
         return ACKED
 
-    async def _answer(self, delivery: Delivery, result: object) -> None:
-        signature = self._handler.signature
-        if self._responder is None or not signature.answers or (result is None and not signature.answers_none):
-            return
-        await self._responder.answer(delivery.message, result)
+    async def _answer(self, responder: Responder, request: Message, result: object) -> None:
+        if result is not None or self._answers_none:
+            await responder.answer(request, result)
 
     async def _failed(self, delivery: Delivery, error: BaseException, *, decoding: bool) -> Outcome:
-        now = self._now()
-        if delivery.message.reply_to is not None and self._responder is not None:
+        self._counters.failed += 1
+        if self._responder is not None and delivery.message.reply_to is not None:
             # The caller is told and decides; a request leaves no dead letter and is not tried again.
             try:
                 await self._responder.fail(delivery.message, error)
             except PabalError as unsent:
-                log.warning("%s: could not answer %s: %s", self._handler.name, delivery.message.id, unsent)
+                log.warning("%s: could not answer %s: %s", self._name, delivery.message.id, unsent)
             return ACKED
+        now = self._now()
         if decoding:
-            outcome: Outcome = decide.undecodable(delivery, error, now)
-        else:
-            failures = len(delivery.errors) if self._keeps_history else delivery.attempt - 1
-            outcome = decide.after(delivery, error, self._retry, now, failures=failures)
+            return self._ended(delivery, decide.undecodable(delivery, error, now))
+        failures = len(delivery.errors) if self._keeps_history else delivery.attempt - 1
+        return self._ended(delivery, decide.after(delivery, error, self._retry, now, failures=failures))
+
+    def _ended(self, delivery: Delivery, outcome: Rejected | Retried) -> Outcome:
+        """What was not handled, said in the log; a listener gets nothing twice and leaves nothing behind."""
+        id, why = delivery.message.id, outcome.failure.error if outcome.failure is not None else ""
         if self._group is None:
-            log.warning("%s failed on %s: %s", self._handler.name, delivery.message.id, decide.one_line(error))
+            log.warning("%s failed on %s: %s", self._name, id, why)
             return ACKED
+        if self._responder is not None and delivery.message.reply_to is not None:
+            return ACKED  # a request that nobody waits for any more
+        if isinstance(outcome, Retried):
+            log.info("%s failed on %s, again in %.1f s: %s", self._name, id, outcome.after, why)
+        else:
+            log.warning("%s: %s is a dead letter (%s): %s", self._name, id, outcome.reason, why)
         return outcome
 
     def _now(self) -> datetime:
         return utc(self._clock.time())
+
+
+async def _within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
+    """Await a handler's call for at most `seconds`; raises TimeoutError from where the handler was waiting."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await isolated(call)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        where = error.__cause__ or error
+        raise TimeoutError(f"not done within {seconds:g} s").with_traceback(where.__traceback__) from None

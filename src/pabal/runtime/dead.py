@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import get_args
 
 import msgspec
 
@@ -35,6 +36,8 @@ class DeadLetters:
         self, *, channel: str | None = None, group: str | None = None, reason: Reason | None = None
     ) -> AsyncIterator[DeadLetter]:
         """The dead letters, oldest first; all, or those of one channel, group or reason."""
+        if reason is not None and reason not in get_args(Reason):
+            raise ConfigurationError(f"a reason is one of {', '.join(get_args(Reason))}, not {reason!r}")
         _, box = await self._reach()
         async for found in box.parks.letters(LetterFilter(channel=channel, group=group, reason=reason)):
             yield found
@@ -42,9 +45,10 @@ class DeadLetters:
     async def show(self, id: str) -> DeadLetter:
         """One dead letter; raises ConfigurationError when there is none of that id."""
         _, box = await self._reach()
-        async for found in box.parks.letters(LetterFilter(ids=[id])):
-            return found
-        raise ConfigurationError(f"there is no dead letter {id!r}; list them to see the ids")
+        letters = [found async for found in box.parks.letters(LetterFilter(ids=[id]))]
+        if not letters:
+            raise ConfigurationError(f"there is no dead letter {id!r}; list them to see the ids")
+        return letters[0]
 
     async def redrive(self, ids: Sequence[str] | None = None, *, all: bool = False) -> Sequence[Redriven]:
         """Send dead letters again: those of `ids`, or all there are now; returns what became of each.
@@ -71,13 +75,15 @@ class DeadLetters:
             raise ConfigurationError("ids is a list of dead letters' ids")
         if (ids is None) != all:
             raise ConfigurationError("give the ids of dead letters, or all=True")
-        return [found.id async for found in box.parks.letters(LetterFilter())] if ids is None else list(ids)
+        return (
+            [found.id async for found in box.parks.letters(LetterFilter())] if ids is None else list(dict.fromkeys(ids))
+        )
 
     async def _across(self, transport: Transport, box: Box, ids: Sequence[str]) -> Sequence[Redriven]:
         """Redrive from a box that is not the transport: published first, discarded after."""
         found = {letter.id: letter async for letter in box.parks.letters(LetterFilter(ids=ids))}
         letters = [found[id] for id in ids if id in found]
-        receipts = await transport.publish([_post(letter) for letter in letters])
+        receipts = await transport.publish([_post(letter) for letter in letters]) if letters else []
         results = {id: Redriven(id, error="there is no such dead letter") for id in ids if id not in found}
         sent = []
         for letter, receipt in zip(letters, receipts, strict=True):
@@ -89,7 +95,8 @@ class DeadLetters:
             else:
                 sent.append(letter.id)
             results[letter.id] = Redriven(letter.id, letter.message.id, receipt.receivers, error)
-        await box.parks.discard(sent)
+        if sent:
+            await box.parks.discard(sent)
         return [results[id] for id in ids]
 
 

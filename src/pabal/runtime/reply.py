@@ -8,10 +8,18 @@ from typing import Any
 import msgspec
 
 from pabal.model.clock import Clock, utc
-from pabal.model.codec import TEXT, Codec, compile_decoder
-from pabal.model.errors import CapabilityError, NoResponders, RequestFailed, RequestTimeout
+from pabal.model.codec import TEXT, Codec, Decode, compile_decoder
+from pabal.model.errors import (
+    CapabilityError,
+    ConfigurationError,
+    ConnectionFailed,
+    NoResponders,
+    RequestFailed,
+    RequestTimeout,
+)
 from pabal.model.message import Message, new_id
 from pabal.model.transport import Requests, Transport
+from pabal.runtime.decide import text_of
 
 FAILED = "pabalerror"
 """The CloudEvents extension of a failed request's answer: the name of the exception's class."""
@@ -23,8 +31,8 @@ class Requester:
     def __init__(self, requests: Requests | None, *, codec: Codec) -> None:
         self._requests = requests
         self._codec = codec
-        self._opening: asyncio.Lock = asyncio.Lock()
-        self._address: str | None = None
+        self._address: asyncio.Task[str] | None = None
+        self._decoders: dict[object, Decode] = {}
         self._waiting: dict[str, asyncio.Future[Message | None]] = {}
 
     async def request(self, message: Message, *, reply: Any, timeout: float) -> Any:
@@ -34,6 +42,7 @@ class Requester:
         """
         if self._requests is None:
             raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
+        decode = self._decoder(reply)
         try:
             async with asyncio.timeout(timeout):
                 answer = await self._ask(self._requests, message)
@@ -42,7 +51,24 @@ class Requester:
         failed = answer.attributes.get(FAILED)
         if failed is not None:
             raise RequestFailed(failed, answer.body.decode(errors="replace"))
-        return compile_decoder(self._codec, reply)(answer.body, answer.content_type)
+        return decode(answer.body, answer.content_type)
+
+    async def aclose(self) -> None:
+        """Every request that still waits fails with ConnectionFailed."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionFailed("the bus was closed before the answer came"))
+        if self._address is not None:
+            self._address.cancel()
+            await asyncio.gather(self._address, return_exceptions=True)
+
+    def _decoder(self, reply: Any) -> Decode:
+        try:
+            if reply not in self._decoders:
+                self._decoders[reply] = compile_decoder(self._codec, reply)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"answers cannot be decoded to {reply!r}: {error}") from error
+        return self._decoders[reply]
 
     async def _ask(self, requests: Requests, message: Message) -> Message:
         reply_to = f"{await self._open(requests)}.{new_id()}"
@@ -62,11 +88,11 @@ class Requester:
         return answer
 
     async def _open(self, requests: Requests) -> str:
-        if self._address is None:
-            async with self._opening:
-                if self._address is None:
-                    self._address = await requests.replies(self._receive)
-        return self._address
+        """The way back, opened once; a request that gives up meanwhile leaves the opening to the others."""
+        if self._address is None or (self._address.done() and not _succeeded(self._address)):
+            opening = requests.replies(self._receive)
+            self._address = asyncio.get_running_loop().create_task(opening, name="pabal replies")
+        return await asyncio.shield(self._address)
 
     def _receive(self, reply_to: str, answer: Message | None) -> None:
         waiting = self._waiting.get(reply_to)
@@ -91,7 +117,7 @@ class Responder:
     async def fail(self, request: Message, error: BaseException) -> None:
         """Answer that the handler failed."""
         await self._requests.reply(
-            self._message(request, str(error).encode(errors="replace"), TEXT, {FAILED: type(error).__name__})
+            self._message(request, text_of(error).encode(errors="replace"), TEXT, {FAILED: type(error).__name__})
         )
 
     def _message(self, request: Message, body: bytes, content_type: str, attributes: dict[str, str]) -> Message:
@@ -108,6 +134,10 @@ class Responder:
             causation_id=request.id,
             attributes=attributes,
         )
+
+
+def _succeeded(task: asyncio.Task[str]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def requests_of(transport: Transport, *, offered: bool) -> Requests | None:

@@ -6,7 +6,11 @@ import msgspec
 
 
 class Counters(msgspec.Struct):
-    """What one handler or listener has done since it started."""
+    """What one handler or listener has done since it started.
+
+    `failed` counts calls that failed, undecodable bodies among them; the others count deliveries by how they were
+    settled: `lost` ones belonged to somebody else by then, `unknown` ones got no answer and may come again.
+    """
 
     acked: int = 0
     retried: int = 0

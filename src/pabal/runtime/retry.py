@@ -12,6 +12,8 @@ from pabal.model.errors import ConfigurationError
 DELIVERIES_PER_ATTEMPT = 4
 """Deliveries that end without an outcome (the worker died) are capped at this many times the attempts."""
 
+_TOO_LONG = 1e10
+
 
 class Backoff(msgspec.Struct, frozen=True):
     """Try a failing message `attempts` times in all, waiting longer each time.
@@ -26,9 +28,9 @@ class Backoff(msgspec.Struct, frozen=True):
     most: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
+        if type(self.attempts) is not int or self.attempts < 1:
             raise ConfigurationError("Backoff needs attempts of at least 1 (1: never try again)")
-        if self.first < 0 or self.most < 0 or self.factor < 1:
+        if not (0 <= self.first < _TOO_LONG and 0 <= self.most < _TOO_LONG and 1 <= self.factor < _TOO_LONG):
             raise ConfigurationError("Backoff needs first and most of at least 0 seconds, and a factor of at least 1")
 
     def delay(self, failures: int, *, rand: Callable[[], float] = random.random) -> float:
@@ -36,5 +38,5 @@ class Backoff(msgspec.Struct, frozen=True):
         try:
             longest = min(self.most, self.first * self.factor ** (failures - 1))
         except OverflowError:
-            longest = self.most
+            longest = self.most if self.first else 0.0
         return longest * rand()

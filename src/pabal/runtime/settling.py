@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
-from pabal.model.outcome import ACKED, Acked, Rejected, Released, Retried, Settlement
+from pabal.model.outcome import Acked, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Parks, Settled, Source, Subscription
 from pabal.runtime.dead import letter
 from pabal.runtime.reports import Counters
@@ -16,6 +16,8 @@ from pabal.runtime.reports import Counters
 log = logging.getLogger("pabal.worker")
 
 _LONGEST_PAUSE = 5.0
+_PARKED = Acked()
+"""Acknowledges what was parked elsewhere: told apart by identity, so that it counts as rejected."""
 
 
 class Settler:
@@ -57,6 +59,11 @@ class Settler:
         if not self._work.is_set():
             self._work.set()
 
+    @property
+    def parking(self) -> Sequence[Settled]:
+        """What waits for its place among the dead letters."""
+        return self._parking
+
     def close(self) -> None:
         """Let `run` end once all that is pending is settled."""
         self._closing = True
@@ -82,20 +89,23 @@ class Settler:
 
     async def run_parking(self) -> None:
         """Park rejected messages in the box of dead letters, then acknowledge them, until cancelled."""
-        pause = 0.1
+        pause, size = 0.1, 100
         while True:
             await self._to_park.wait()
-            batch = self._parking[:100]
+            batch = self._parking[:size]
             try:
                 await self._park(batch)
             except PabalError as error:
                 log.error(  # noqa: TRY400 - one line for the operator, with its cause
                     "could not park %d dead letters, trying again in %.1f s: %s", len(batch), pause, error
                 )
+                # One that the box refuses must not hold up the others.
+                self._parking[: len(batch)] = []
+                self._parking += batch
                 await self._clock.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause, size = min(pause * 2, _LONGEST_PAUSE), 1
                 continue
-            pause = 0.1
+            pause, size = 0.1, 100
             del self._parking[: len(batch)]
             if not self._parking:
                 self._to_park.clear()
@@ -106,11 +116,7 @@ class Settler:
         await self._box.park(
             [letter(s.delivery, s.outcome, self._source, now) for s in batch if isinstance(s.outcome, Rejected)]
         )
-        self._counters.rejected += len(batch)
-        self._counters.failed += len(batch)
-        for settled in batch:
-            self._pending.append(Settled(settled.delivery, ACKED))
-            self._counters.acked -= 1
+        self._pending += [Settled(settled.delivery, _PARKED) for settled in batch]
         self._work.set()
 
     def _count(self, batch: Sequence[Settled], settlements: Sequence[Settlement]) -> None:
@@ -121,13 +127,11 @@ class Settler:
                 counters.lost += 1
             elif settlement is Settlement.UNKNOWN:
                 counters.unknown += 1
-            elif outcome is Acked:
+            elif outcome is Acked and settled.outcome is not _PARKED:
                 counters.acked += 1
             elif outcome is Retried:
                 counters.retried += 1
-                counters.failed += 1
             elif outcome is Released:
                 counters.released += 1
             else:
                 counters.rejected += 1
-                counters.failed += 1
