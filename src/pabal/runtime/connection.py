@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 
-from pabal.model.capabilities import Capabilities
+from pabal.model.address import Address
+from pabal.model.capabilities import Capabilities, Settles
 from pabal.model.clock import Clock
 from pabal.model.codec import Codec, Decode
 from pabal.model.errors import CapabilityError, ConfigurationError
@@ -18,6 +19,7 @@ from pabal.runtime.plan import Needs, plan, refuse
 from pabal.runtime.publisher import OnUnrouted, Publisher
 from pabal.runtime.registry import make_transport
 from pabal.runtime.reply import Requester, Responder, requests_of
+from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
 from pabal.runtime.worker import Worker
 
@@ -38,7 +40,9 @@ async def connect(
             letters = make_transport(dead_letters, clock=clock)
             opened.push_async_callback(letters.aclose)
             if not (await letters.open()).parks:
-                raise ConfigurationError(f"{letters!r} keeps no dead letters; use a SQL box, as in sqlite:///dead.db")
+                raise ConfigurationError(
+                    f"{Address(dead_letters)} keeps no dead letters; use a SQL box, as in sqlite:///dead.db"
+                )
             box = _parks(letters)
         if unrouted == "raise" and not can.detects_unrouted:
             raise CapabilityError('unrouted="raise" is refused: this transport cannot know whether anybody listens')
@@ -74,6 +78,7 @@ class Connection:
         self._box = box
         self._closing = closing
         self._clock = clock
+        self._consumers: set[Consumer[object]] = set()
         self.publisher = Publisher(transport, can, name=name, codec=codec, clock=clock, unrouted=unrouted, box=box)
         requests = requests_of(transport, offered=can.requests)
         self.requester = Requester(requests, codec=codec)
@@ -89,18 +94,29 @@ class Connection:
 
     async def work(self, handler: Handler, source: Source, *, retry: Backoff, executor: Executor | None) -> Worker:
         """Subscribe a handler and make its worker, not yet started."""
+        counters = Counters()
         attempt = Attempt(
             handler,
             retry=retry,
             keeps_history=self.can.keeps_history,
             clock=self._clock,
+            counters=counters,
             publisher=self.publisher,
             requester=self.requester,
             responder=self._responder,
             executor=executor,
         )
         subscription = await self.transport.subscribe(source)
-        return Worker(handler, source, subscription, attempt, box=self._box, clock=self._clock)
+        return Worker(
+            handler,
+            source,
+            subscription,
+            attempt,
+            counters=counters,
+            gives_back=self.can.settles is not Settles.NONE,
+            box=self._box,
+            clock=self._clock,
+        )
 
     async def consume(self, source: Source, *, decode: Decode, retry: Backoff) -> Consumer[object]:
         """Subscribe for pulling; raises CapabilityError when the transport cannot keep it."""
@@ -115,11 +131,20 @@ class Connection:
             clock=self._clock,
         )
         consumer.start()
+        self._consumers.add(consumer)
         return consumer
 
+    async def leave(self, consumer: Consumer[object]) -> None:
+        """Close a consumer."""
+        self._consumers.discard(consumer)
+        await consumer.aclose()
+
     async def aclose(self) -> None:
-        """Close the transport, and the box of dead letters."""
-        await self._closing.aclose()
+        """Close consumers, the transport and the box of dead letters; whoever waits for an answer is told."""
+        async with self._closing:
+            for consumer in tuple(self._consumers):
+                await self.leave(consumer)
+            await self.requester.aclose()
 
 
 def _parks(transport: Transport) -> Parks:

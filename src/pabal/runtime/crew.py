@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from pabal.model.clock import Clock
+from pabal.model.errors import PabalError
 from pabal.runtime.reports import Counters, DrainReport, Unfinished
 from pabal.runtime.worker import Worker
+
+log = logging.getLogger("pabal.worker")
 
 
 class Crew:
@@ -36,8 +40,15 @@ class Crew:
 
     @property
     def counters(self) -> dict[str, Counters]:
-        """What each handler has done so far, by its name."""
-        return {worker.handler.name: worker.counters for worker in self._workers}
+        """What each handler has done so far, by its name; those of one name are numbered."""
+        counters: dict[str, Counters] = {}
+        for worker in self._workers:
+            name, number = worker.handler.name, 1
+            while name in counters:
+                number += 1
+                name = f"{worker.handler.name} #{number}"
+            counters[name] = worker.counters
+        return counters
 
     def stop(self) -> None:
         """Ask for the end: once, `wait` returns; twice, the drain ends at once."""
@@ -46,43 +57,59 @@ class Crew:
         self._stop.set()
 
     async def wait(self) -> None:
-        """Return when `stop` was asked for; raises what made a worker stop by itself."""
-        stop = asyncio.ensure_future(self._stop.wait())
+        """Return when `stop` was asked for or the drain began; raises what made a worker stop by itself."""
+        stop = asyncio.get_running_loop().create_task(self._stop.wait(), name="pabal wait for stop")
         ends: list[asyncio.Future[Any]] = [stop, *(worker.failed for worker in self._workers)]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what made a worker stop by itself."""
         for worker in self._workers:
             if worker.failed.done():
-                worker.failed.result()
+                raise worker.failed.result()
 
     async def drain(self) -> None:
-        """Drain every worker once; later calls wait for the same drain."""
+        """Drain every worker once; later calls wait for the same drain. Cancelling one ends the drain at once."""
+        self._stop.set()
         if self._drained is None:
             self._drained = asyncio.get_running_loop().create_task(self._drain(), name="pabal drain")
-        await asyncio.shield(self._drained)
+        try:
+            await asyncio.shield(self._drained)
+        except asyncio.CancelledError:
+            self._now.set()
+            await self._drained
+            raise
 
     async def _drain(self) -> None:
         started = self._clock.time()
+        loop = asyncio.get_running_loop()
         drains = [
-            asyncio.get_running_loop().create_task(w.drain(self._grace), name=f"pabal drain: {w.handler.name}")
-            for w in self._workers
+            loop.create_task(worker.drain(self._grace), name=f"pabal drain: {worker.handler.name}")
+            for worker in self._workers
         ]
-        now = asyncio.ensure_future(self._now.wait())
-        ends: list[asyncio.Future[Any]] = [asyncio.gather(*drains), now]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            now.cancel()
-        unfinished: list[Unfinished] = []
-        for worker, drain in zip(self._workers, drains, strict=True):
-            unfinished += await drain if drain.done() else await self._abort(worker, drain)
+        now = loop.create_task(self._now.wait(), name="pabal wait for a second stop")
+        pending: set[asyncio.Task[Any]] = {now, *drains}
+        while len(pending) > 1 and now in pending:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        ends = [self._end(worker, drain) for worker, drain in zip(self._workers, drains, strict=True)]
+        unfinished = [left for lefts in await asyncio.gather(*ends) for left in lefts]
         self.report = DrainReport(self._clock.time() - started, self.counters, tuple(unfinished))
 
-    async def _abort(self, worker: Worker, drain: asyncio.Task[tuple[Unfinished, ...]]) -> tuple[Unfinished, ...]:
-        unfinished = worker.unfinished()
-        drain.cancel()
-        await asyncio.gather(drain, return_exceptions=True)
-        await worker.abort()
+    async def _end(self, worker: Worker, drain: asyncio.Task[tuple[Unfinished, ...]]) -> tuple[Unfinished, ...]:
+        """What a worker leaves behind; one that has not drained by now is aborted."""
+        unfinished: tuple[Unfinished, ...] = ()
+        try:
+            if drain.done():
+                return drain.result()
+            unfinished = worker.unfinished()
+            drain.cancel()
+            await asyncio.wait([drain])
+            await worker.abort()
+        except PabalError as error:
+            log.error("%s did not drain: %s", worker.handler.name, error)  # noqa: TRY400 - one line for the operator
         return unfinished

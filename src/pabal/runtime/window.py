@@ -10,22 +10,23 @@ class Window:
     """A window that fits its handler: what waits starts soon, within a quarter of the lease at the latest.
 
     It begins small, so that a slow handler does not hoard what others could take, and grows to `most` as the
-    handler shows itself fast.
+    handler shows itself fast. `shared` False: nobody else could take what is held, so it never shrinks.
     """
 
-    def __init__(self, most: int, concurrency: int, lease: float | None) -> None:
+    def __init__(self, most: int, concurrency: int, lease: float | None, *, shared: bool = True) -> None:
         self._most = max(most, concurrency)
         self._concurrency = concurrency
         self._wait = _LONGEST_WAIT if lease is None else min(_LONGEST_WAIT, lease / 4)
         self._average = 0.0
         self._seen = 0
-        self.size = min(self._most, concurrency + _START)
+        self._shared = shared
+        self.size = min(self._most, concurrency + _START) if shared else self._most
 
     def observe(self, seconds: float) -> bool:
         """Take note of how long one call took; returns whether `size` has changed."""
         self._seen += 1
         self._average += (seconds - self._average) / min(self._seen, 50)
-        if self._seen & 7 and seconds < self._wait / 8:
+        if not self._shared or (self._seen & 7 and seconds < self._wait / 8):
             return False
         if self._average * self._most <= self._wait * self._concurrency:
             wanted = self._most

@@ -2,24 +2,23 @@
 
 receive ──> queue ──> lanes (concurrency) ──> attempt ──> settler ──> settle
               │           │
-              └───────────┴── extender: one renewal for all in hand, at a third of the lease
+              └───────────┴── leases: one renewal for all in hand, at a third of the lease
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from pabal.model.clock import Clock
-from pabal.model.errors import PabalError
-from pabal.model.outcome import RELEASED, Outcome
+from pabal.model.outcome import RELEASED, Outcome, Rejected
 from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.handler import Handler
+from pabal.runtime.leases import keep_leases
 from pabal.runtime.reports import Counters, Unfinished
 from pabal.runtime.settling import Settler
 from pabal.runtime.window import Window
@@ -29,9 +28,18 @@ log = logging.getLogger("pabal.worker")
 _IN_A_ROW = 64
 """How many messages a lane handles before other tasks get a turn, when nothing in the handler waits."""
 
+_WINDOWS_IN_HAND = 10
+"""How many windows of deliveries may wait for their settlement before no more are received."""
+
+_FAREWELL = 5.0
+"""Seconds that a cancelled handler, and then the last settlements, have to end."""
+
 
 class Worker:
-    """Runs one handler on one subscription, from `start` to `drain`."""
+    """Runs one handler on one subscription, from `start` to `drain`.
+
+    `failed` gets the error that made it stop by itself. `gives_back` says whether what is released comes again.
+    """
 
     def __init__(
         self,
@@ -40,16 +48,20 @@ class Worker:
         subscription: Subscription,
         attempt: Attempt,
         *,
+        counters: Counters,
+        gives_back: bool,
         box: Parks | None,
         clock: Clock,
     ) -> None:
         self.handler = handler
-        self.counters = Counters()
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.counters = counters
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._subscription = subscription
         self._attempt = attempt
         self._clock = clock
-        self._window = Window(source.window, handler.concurrency, subscription.lease)
+        shared = gives_back and handler.group is not None
+        self._window = Window(source.window, handler.concurrency, subscription.lease, shared=shared)
+        self._most_in_hand = _WINDOWS_IN_HAND * source.window
         self._queue: deque[Delivery] = deque()
         self._in_hand: set[Delivery] = set()
         self._running: dict[Delivery, float] = {}
@@ -58,20 +70,29 @@ class Worker:
         self._empty: asyncio.Event = asyncio.Event()
         self._empty.set()
         self._stopping = False
-        self._settler = Settler(subscription, source, box=box, clock=clock, counters=self.counters, done=self._settled)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._settler = Settler(subscription, source, box=box, clock=clock, counters=counters, done=self._settled)
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._helpers: list[asyncio.Task[None]] = []
         self._feeder: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read and to handle."""
         self._feeder = self._spawn("feed", self._feed())
-        for number in range(self.handler.concurrency):
-            self._tasks.append(self._spawn(f"lane {number}", self._lane()))
+        for _ in range(self.handler.concurrency):
+            self._open_lane()
         self._settling = self._spawn("settle", self._settler.run())
-        self._tasks.append(self._spawn("park", self._settler.run_parking()))
+        self._helpers.append(self._spawn("park", self._settler.run_parking()))
         if self._subscription.lease is not None:
-            self._tasks.append(self._spawn("extend", self._extend(self._subscription.lease)))
+            keeping = keep_leases(
+                self._subscription,
+                self._subscription.lease,
+                self._in_hand,
+                clock=self._clock,
+                who=self.handler.name,
+                lost=self._forget,
+            )
+            self._helpers.append(self._spawn("leases", keeping))
 
     async def drain(self, grace: float) -> tuple[Unfinished, ...]:
         """Take no more, give back what has not started, let the rest end within `grace` seconds.
@@ -79,33 +100,43 @@ class Worker:
         Returns what had not ended then; its handlers are cancelled and its messages given back.
         """
         self._stopping = True
-        await _cancel([self._feeder] if self._feeder is not None else [])
+        await _cancel([self._feeder])
         while self._queue:
             self._settler.add(Settled(self._queue.popleft(), RELEASED))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._empty.wait()
+        if self._settling is not None:
+            empty = asyncio.get_running_loop().create_task(self._empty.wait(), name=f"pabal drain: {self.handler.name}")
+            try:
+                # A settler that has died would leave it waiting for nothing.
+                await asyncio.wait([empty, self._settling], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                empty.cancel()
         unfinished = self.unfinished()
         await self.abort()
         return unfinished
 
     def unfinished(self) -> tuple[Unfinished, ...]:
-        """The messages that are being handled now."""
+        """The messages that are being handled now, and those that found no place among the dead letters."""
         now = self._clock.time()
+        handled = list(self._running.items())
+        for settled in self._settler.parking:
+            failure = settled.outcome.failure if isinstance(settled.outcome, Rejected) else None
+            handled.append((settled.delivery, now if failure is None else failure.time.timestamp()))
         return tuple(
             Unfinished(self.handler.name, delivery.message.channel, delivery.message.id, now - since)
-            for delivery, since in self._running.items()
+            for delivery, since in handled
         )
 
     async def abort(self) -> None:
         """End at once: handlers are cancelled, and what is not settled is given back."""
-        self._stopping = True
-        await _cancel([task for task in [self._feeder, *self._tasks] if task is not None])
+        self._stopping = self._attempt.over = True
+        left = await _cancel([self._feeder, *self._helpers, *self._lanes])
+        if left:
+            log.error("%s: %d calls go on though they were cancelled; left alone", self.handler.name, len(left))
         self._settler.close()
         if self._settling is not None:
-            await asyncio.gather(self._settling, return_exceptions=True)
+            await asyncio.wait([self._settling], timeout=_FAREWELL)
+            await _cancel([self._settling])
         await self._subscription.aclose()
-        self.failed.cancel()
 
     async def _feed(self) -> None:
         while True:
@@ -115,15 +146,27 @@ class Worker:
             self._empty.clear()
             for _ in range(min(len(self._queue), len(self._idle_lanes))):
                 _wake(self._idle_lanes.popleft())
-            if len(self._queue) >= self.handler.concurrency:
+            while len(self._queue) >= self.handler.concurrency or len(self._in_hand) >= self._most_in_hand:
                 self._hungry.clear()
                 await self._hungry.wait()
+
+    def _open_lane(self) -> None:
+        lane = self._spawn("lane", self._lane())
+        self._lanes.add(lane)
+        lane.add_done_callback(self._lane_ended)
+
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        self._lanes.discard(lane)
+        if not self._stopping and (lane.cancelled() or lane.exception() is None):
+            self._open_lane()
 
     async def _lane(self) -> None:
         queue, running, clock, window = self._queue, self._running, self._clock, self._window
         run, settle = self._attempt.run, self._settler.add
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - it is spawned as one
         in_a_row = 0
-        while True:
+        while not task.cancelling():  # by its handler or from outside: another lane begins with a clean slate
             if not queue or self._stopping:
                 await self._work()
                 in_a_row = 0
@@ -158,36 +201,24 @@ class Worker:
         self._hungry.set()
         await waiting
 
-    async def _extend(self, lease: float) -> None:
-        while True:
-            await self._clock.sleep(lease / 3)
-            if not self._in_hand:
-                continue
-            try:
-                lost = await self._subscription.extend(list(self._in_hand))
-            except PabalError as error:
-                log.warning("%s: could not extend its leases: %s", self.handler.name, error)
-                continue
-            self._forget(lost)
-
     def _forget(self, lost: Sequence[Delivery]) -> None:
         """Drop what is no longer ours and has not started; what runs finds out when it settles."""
         for delivery in lost:
-            self._in_hand.discard(delivery)
             if delivery in self._queue:
                 self._queue.remove(delivery)
                 self.counters.lost += 1
-        self._note_if_empty()
-        if lost:
-            log.warning("%s: lost the lease of %d deliveries, others have them now", self.handler.name, len(lost))
+        self._note_progress()
+        log.warning("%s: lost the lease of %d deliveries, others have them now", self.handler.name, len(lost))
 
     def _settled(self, batch: Sequence[Settled]) -> None:
         self._in_hand.difference_update([settled.delivery for settled in batch])
-        self._note_if_empty()
+        self._note_progress()
 
-    def _note_if_empty(self) -> None:
+    def _note_progress(self) -> None:
         if not self._in_hand and not self._running:
             self._empty.set()
+        if len(self._in_hand) < self._most_in_hand:
+            self._hungry.set()
 
     def _spawn(self, what: str, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coro, name=f"pabal {what}: {self.handler.name}")
@@ -195,8 +226,10 @@ class Worker:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and not self.failed.done():
-            self.failed.set_exception(task.exception() or RuntimeError(task.get_name()))
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._stopping and not self.failed.done():
+            log.error("%s stopped: %s", self.handler.name, error, exc_info=error)
+            self.failed.set_result(error)
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
@@ -204,7 +237,11 @@ def _wake(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
+async def _cancel(tasks: Iterable[asyncio.Task[None] | None]) -> set[asyncio.Task[None]]:
+    """Cancel tasks and wait until they have ended; returns those that did not take it."""
+    cancelled = {task for task in tasks if task is not None and not task.done()}
+    for task in cancelled:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if not cancelled:
+        return set()
+    return (await asyncio.wait(cancelled, timeout=_FAREWELL))[1]
