@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, get_args, overload
@@ -24,11 +22,12 @@ from pabal.runtime.consumer import Consumer
 from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
-from pabal.runtime.plan import plan, refuse
+from pabal.runtime.hiring import hire
 from pabal.runtime.publisher import OnUnrouted, Outgoing
 from pabal.runtime.reports import DrainReport
 from pabal.runtime.retry import Backoff
-from pabal.runtime.signature import Function, read_signature
+from pabal.runtime.signals import on_signals
+from pabal.runtime.signature import Function, function_name, read_signature
 
 log = logging.getLogger("pabal")
 
@@ -36,8 +35,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Function)
 
 Delivered = Literal["at-least-once", "at-most-once"]
-
-DEFAULT_WINDOW = 100
 
 
 class Bus:
@@ -77,6 +74,11 @@ class Bus:
             raise ConfigurationError(f"unrouted is one of {', '.join(get_args(OnUnrouted))}, not {unrouted!r}")
         if not name or not name.isprintable():
             raise ConfigurationError("a bus's name is printable text")
+        if not grace >= 0:
+            raise ConfigurationError("grace is at least 0 seconds")
+        self._address = Address(url)
+        if dead_letters is not None:
+            Address(dead_letters)
         self.name = name
         self._clock = clock or SystemClock()
         self._codec = codec or JsonCodec()
@@ -91,12 +93,12 @@ class Bus:
             clock=self._clock,
             unrouted=unrouted,
         )
-        self._address = Address(url)
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
         self._closed = False
         self._handlers: dict[tuple[str, str | None, object], Handler] = {}
         self._running = False
+        self._crew: Crew | None = None
         self.dead_letters = DeadLetters(self._reach_dead_letters)
 
     def handler(
@@ -125,19 +127,25 @@ class Bus:
         cannot be called, and while the bus runs.
         """
         check_group(group)
-        if concurrency < 1:
-            raise ConfigurationError("concurrency is at least 1")
-        if timeout is not None and timeout <= 0:
+        wanted = _source_of(source)
+        _check_concurrency(concurrency)
+        if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout is more than 0 seconds")
         if delivery not in get_args(Delivered):
             raise ConfigurationError(f"delivery is one of {', '.join(get_args(Delivered))}, not {delivery!r}")
 
         def register(function: F) -> F:
+            signature = read_signature(function, self._codec)
+            if timeout is not None and signature.blocking:
+                raise ConfigurationError(
+                    f"handler {function_name(function)} is a plain def, whose thread cannot be cancelled: "
+                    "leave out timeout=, or make it async def"
+                )
             self._register(
                 Handler(
                     function=function,
-                    signature=read_signature(function, self._codec),
-                    source=check_source(str(source)),
+                    signature=signature,
+                    source=wanted,
                     group=group,
                     retry=retry,
                     concurrency=concurrency,
@@ -155,15 +163,15 @@ class Bus:
 
         At most once: a failure is logged and counted, not tried again. Raises as `handler` does.
         """
-        if concurrency < 1:
-            raise ConfigurationError("concurrency is at least 1")
+        wanted = _source_of(source)
+        _check_concurrency(concurrency)
 
         def register(function: F) -> F:
             self._register(
                 Handler(
                     function=function,
                     signature=read_signature(function, self._codec),
-                    source=check_source(str(source)),
+                    source=wanted,
                     group=None,
                     concurrency=concurrency,
                 )
@@ -211,25 +219,7 @@ class Bus:
         Returns a receipt each. Raises as `publish` does; ``receipts`` of a PublishError tell which were taken.
         """
         connection = self._connection or await self._open()
-        make = connection.publisher.message
-        messages, delays = [], []
-        for value in values:
-            if isinstance(value, Outgoing):
-                messages.append(
-                    make(
-                        channel,
-                        value.value,
-                        key=value.key,
-                        headers=value.headers,
-                        expires=value.expires,
-                        id=value.id,
-                    )
-                )
-                delays.append(value.delay)
-            else:
-                messages.append(make(channel, value))
-                delays.append(None)
-        return await connection.publisher.publish_many(messages, delays=delays, timeout=timeout)
+        return await connection.publisher.publish_many(channel, values, timeout=timeout)
 
     async def request(
         self,
@@ -270,8 +260,12 @@ class Bus:
         What was pulled and not settled goes back to the group at its end. Raises as `handler` does, and
         CapabilityError where the transport cannot keep it.
         """
-        wanted = Source(check_source(str(source)), check_group(group), window=0)
-        decode = compile_decoder(self._codec, source.type if isinstance(source, Channel) else type)
+        wanted = Source(_source_of(source), check_group(group), window=0)
+        into = source.type if isinstance(source, Channel) else type
+        try:
+            decode = compile_decoder(self._codec, into)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"bodies cannot be decoded to {into!r}: {error}") from error
         return self._consume(wanted, decode, retry or self._retry)
 
     @asynccontextmanager
@@ -281,7 +275,7 @@ class Bus:
         try:
             yield consumer
         finally:
-            await consumer.aclose()
+            await connection.leave(consumer)
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -291,9 +285,12 @@ class Bus:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; safe to call twice."""
+        """Drain what runs, then close the connection; safe to call twice."""
         self._closed = True
-        connection, self._connection = self._connection, None
+        if self._crew is not None:
+            await self._crew.drain()
+        async with self._opening:
+            connection, self._connection = self._connection, None
         if connection is not None:
             await connection.aclose()
 
@@ -303,51 +300,40 @@ class Bus:
 
         Yields the crew of workers; its ``report`` is set after the drain. When this connected the bus, it also
         closes it. Raises CapabilityError before the first message when the transport cannot keep what a handler
-        needs.
+        needs, and at the end what made a worker stop by itself.
         """
         if self._running:
             raise ConfigurationError("this bus is running already")
-        opened = self._connection is None
-        connection = self._connection or await self._open()
-        self._running = True
         async with AsyncExitStack() as stack:
-            if opened:
-                stack.push_async_callback(self.aclose)
+            self._running = True
             stack.callback(self._stopped)
-            refuse(line for handler in self._handlers.values() for line in plan(handler.needs, connection.can))
-            blocking = sum(h.concurrency for h in self._handlers.values() if h.signature.blocking)
-            executor = ThreadPoolExecutor(blocking, thread_name_prefix="pabal handler") if blocking else None
-            if executor is not None:
-                stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-            crew = Crew(self._grace, clock=self._clock)
-            stack.push_async_callback(crew.drain)
-            for handler in self._handlers.values():
-                source = Source(
-                    handler.source,
-                    handler.group,
-                    ordered=handler.ordered,
-                    window=max(DEFAULT_WINDOW, 2 * handler.concurrency),
-                )
-                crew.add(await connection.work(handler, source, retry=handler.retry or self._retry, executor=executor))
+            if self._connection is None:
+                await self._open()
+                stack.push_async_callback(self.aclose)
+            crew = await hire(
+                await self._open(),
+                self._handlers.values(),
+                retry=self._retry,
+                grace=self._grace,
+                clock=self._clock,
+                stack=stack,
+            )
+            self._crew = crew
             crew.start()
             yield crew
+            crew.check()
 
     async def run(self) -> DrainReport:
         """Run the handlers until SIGTERM or SIGINT, drain, and report; a second signal ends at once.
 
-        Raises what made a worker stop by itself, after the drain.
+        Raises what made a worker stop by itself, after the drain. Outside the main thread no signal is heard.
         """
-        loop = asyncio.get_running_loop()
         async with self.running() as crew:
-            signals = (signal.SIGTERM, signal.SIGINT)
-            for number in signals:
-                loop.add_signal_handler(number, crew.stop)
-            try:
-                await crew.wait()
-                await crew.drain()
-            finally:
-                for number in signals:
-                    loop.remove_signal_handler(number)
+            with on_signals(crew.stop):
+                try:
+                    await crew.wait()
+                finally:
+                    await crew.drain()
         log.info("%s", crew.report)
         return crew.report
 
@@ -366,6 +352,7 @@ class Bus:
 
     def _stopped(self) -> None:
         self._running = False
+        self._crew = None
 
     async def _open(self) -> Connection:
         async with self._opening:
@@ -381,3 +368,12 @@ class Bus:
 
     def __repr__(self) -> str:
         return f"Bus({str(self._address)!r})"
+
+
+def _source_of(source: Channel[Any] | str) -> str:
+    return source.name if isinstance(source, Channel) else check_source(source)
+
+
+def _check_concurrency(concurrency: int) -> None:
+    if type(concurrency) is not int or concurrency < 1:
+        raise ConfigurationError("concurrency is a whole number, at least 1")
