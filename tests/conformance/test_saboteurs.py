@@ -28,7 +28,7 @@ async def test_saboteur_is_caught(name: str, promise: str, tmp_path: Path) -> No
     saboteur = SABOTEURS[name]
     honest = memory(patience=0.2)
     if promise in DURABLE:
-        honest = UrlSubject(lambda: f"sqlite:///{tmp_path}/box.db", virtual=True, patience=3.0)
+        honest = UrlSubject(lambda: f"sqlite:///{tmp_path}/box.db", virtual=True, patience=1.0)
     with pytest.raises(PromiseBroken, match=f"breaks {promise}: "):
         await PROMISES[promise].check(Sabotaged(honest, saboteur.tamper))
 

@@ -9,7 +9,7 @@ from pabal.testing.broken import expect, expect_each_once, expect_that
 from pabal.testing.promise import SETTLES_EACH, has, lacks, promise
 from pabal.testing.stage import Reader, Stage, ids
 
-DELAY = 2.0
+DELAY = 1.0
 EARLY = 0.05
 """Seconds by which a server's clock may differ from ours."""
 
@@ -100,7 +100,7 @@ async def delays_come_in_their_own_time(stage: Stage) -> None:
     transport, channel = await stage.connect(), stage.channel("delayed")
     reader = await stage.subscribe(transport, channel, "readers")
     start = stage.subject.clock.time()
-    delays = [1.5, 0.5, 2.0, 1.0]
+    delays = [0.75, 0.25, 1.0, 0.5]
     messages = stage.messages(channel, 5)
     await stage.post(transport, [Post(m, due=start + d) for m, d in zip(messages, [*delays, -60.0], strict=True)])
     expect(ids(await reader.handle(1)), [messages[4].id], "what comes at once")
@@ -119,7 +119,7 @@ async def delayed_publish_outlives_its_readers(stage: Stage) -> None:
     due = stage.subject.clock.time() + DELAY
     await stage.publish(transport, messages, due=due)
     await reader.close()
-    await stage.pass_time(DELAY * 2)
+    await stage.pass_time(DELAY * 1.5)
     reader = await stage.subscribe(transport, channel, "readers")
     expect_each_once(ids(await reader.handle(10)), ids(messages), "the delayed messages")
 
