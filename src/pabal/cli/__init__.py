@@ -1,0 +1,5 @@
+"""The command line: one file a command."""
+
+from pabal.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,96 @@
+"""What commands print: JSON lines for programs, text for people."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What would steer a terminal, or turn its text around: bodies and headers come from anybody.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def say(text: str) -> None:
+    """Print a line for a person, at once."""
+    put(plain(text))
+
+
+def say_json(value: object) -> None:
+    """Print a value as one line of JSON, at once."""
+    put(encoded(value))
+
+
+def encoded(value: object) -> str:
+    """A value as one line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def put(text: str) -> None:
+    """Write text and a line's end to standard output, at once; raises OSError."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def drop_output() -> None:
+    """Forget what standard output does not take, so that it is no second error at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def note(text: str) -> None:
+    """Tell a person something beside the output, on standard error."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """Tell what went wrong, on standard error."""
+    note(f"pabal: {text}")
+
+
+def plain(text: str) -> str:
+    """`text` with what would steer a terminal written out."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def counted(number: int, noun: str) -> str:
+    """As in ``1 receiver`` and ``2 receivers``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def age(then: datetime) -> str:
+    """How long ago that was, in its largest unit."""
+    seconds = max(0.0, time.time() - then.timestamp())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Rich's console; as wide as the lines are when it writes to no terminal, so that no id is cut."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=10_000)
+
+
+def say_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table; its first column is never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        # Text, not markup: what is shown may have brackets in it.
+        table.add_row(*(Text(plain(cell.replace("\n", " "))) for cell in row))
+    console().print(table)

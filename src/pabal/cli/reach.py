@@ -1,0 +1,35 @@
+"""A transport itself, for the commands that look after it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from pabal.model.capabilities import Capabilities
+from pabal.model.clock import SystemClock
+from pabal.model.errors import CapabilityError
+from pabal.model.transport import Administers, Transport
+from pabal.runtime.registry import make_transport
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Transport, Capabilities]]:
+    """The transport of `url` and what it can do, closed at the end.
+
+    Raises ConfigurationError and ConnectionFailed.
+    """
+    transport = make_transport(url, clock=SystemClock())
+    try:
+        yield transport, await transport.open()
+    finally:
+        await transport.aclose()
+
+
+@asynccontextmanager
+async def administered(url: str) -> AsyncIterator[Administers]:
+    """The transport of `url`, which has groups to look after; raises CapabilityError when it has none."""
+    async with opened(url) as (transport, can):
+        if not can.administers:
+            raise CapabilityError(f"{transport} keeps no groups that pabal can look after")
+        yield cast("Administers", transport)

@@ -1,0 +1,142 @@
+"""``pabal worker``: run the handlers of buses until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from pabal.bus import Bus
+from pabal.cli.ending import leave_threads, on_signals
+from pabal.cli.finding import find_bus
+from pabal.cli.options import AsJson, examples
+from pabal.cli.printing import complain, counted, say, say_json
+from pabal.model.errors import ConfigurationError
+from pabal.runtime.crew import Crew
+from pabal.runtime.reports import Counters, Unfinished
+
+
+class RunningLine(msgspec.Struct, tag_field="event", tag="running"):
+    """A bus whose handlers are all subscribed, as JSON."""
+
+    bus: str
+    handlers: list[str]
+
+
+class DrainedLine(msgspec.Struct, tag_field="event", tag="drained"):
+    """A bus's drain report, as JSON."""
+
+    bus: str
+    seconds: float
+    handlers: dict[str, Counters]
+    unfinished: tuple[Unfinished, ...]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("pabal worker todo.app:bus", "pabal worker todo.app:bus billing:bus --json"))(worker)
+
+
+def worker(
+    buses: Annotated[
+        list[str],
+        typer.Argument(metavar="MODULE:BUS...", help="A module and the name of a bus in it.", show_default=False),
+    ],
+    json: AsJson = False,
+) -> None:
+    """Run the handlers of one or more buses.
+
+    It runs until SIGTERM or Ctrl-C, then drains and reports. Modules are looked for in the current directory first. A second signal ends at once. Fails when a message was left
+    unfinished or a handler stopped by itself.
+    """
+    _log_to_stderr()
+    found = {where: find_bus(where) for where in buses}
+    if not asyncio.run(_run(found, json=json)):
+        raise typer.Exit(1)
+
+
+async def _run(buses: Mapping[str, Bus], *, json: bool) -> bool:
+    crews: dict[str, Crew] = {}
+    asked = asyncio.Event()
+
+    def stop() -> None:
+        asked.set()
+        for crew in crews.values():
+            crew.stop()
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(on_signals(stop))
+        for where, bus in buses.items():
+            crew = await stack.enter_async_context(bus.running())
+            if not crew.counters:
+                raise ConfigurationError(f"{where} has no handlers, so there is nothing to run")
+            crews[where] = crew
+            if asked.is_set():
+                crew.stop()
+                break
+            _say_running(where, bus, crew, json=json)
+        fine = await _wait(crews)
+        if not asked.is_set():
+            stop()
+        await asyncio.gather(*(crew.drain() for crew in crews.values()))
+        for where, crew in crews.items():
+            _say_drained(where, crew, json=json)
+    if any(crew.report.unfinished for crew in crews.values()):
+        leave_threads(1)
+        return False
+    return fine
+
+
+async def _wait(crews: Mapping[str, Crew]) -> bool:
+    """Return when a stop was asked for; False when a bus stopped by itself."""
+    waits = {
+        where: asyncio.get_running_loop().create_task(crew.wait(), name=f"pabal wait: {where}")
+        for where, crew in crews.items()
+    }
+    await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
+    failures = {where: wait.exception() for where, wait in waits.items() if wait.done()}
+    for wait in waits.values():
+        wait.cancel()
+    await asyncio.gather(*waits.values(), return_exceptions=True)
+    for where, failure in failures.items():
+        if failure is not None:
+            complain(f"{where} stopped by itself: {type(failure).__name__}: {failure}")
+    return not any(failures.values())
+
+
+def _say_running(where: str, bus: Bus, crew: Crew, *, json: bool) -> None:
+    if json:
+        say_json(RunningLine(where, list(crew.counters)))
+    else:
+        say(f"{where} is running {counted(len(crew.counters), 'handler')} on {bus!r}")
+
+
+def _say_drained(where: str, crew: Crew, *, json: bool) -> None:
+    report = crew.report
+    if json:
+        say_json(DrainedLine(where, report.seconds, report.handlers, report.unfinished))
+    else:
+        say(f"{where} {report}")
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _OneLine(logging.Formatter):
+    """A line an event, so that logs can be searched by line; of a traceback, what it ends with."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " | ")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return traceback.format_exception_only(ei[1])[-1].rstrip()
