@@ -164,7 +164,7 @@ class Todo:
         return answer(request, {"discarded": discarded}, 200)
 
     async def _publish(self, channel: Channel[Any], value: object, *, key: str | None = None) -> str:
-        with _unavailable("it could not be sent"):
+        with _unavailable("not sent, please try again"):
             receipt = await self.bus.publish(channel, value, key=key, timeout=PUBLISH_WITHIN)
         return receipt.id
 

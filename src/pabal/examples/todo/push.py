@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 MOST_BROWSERS = 100
 BACKLOG = 32
@@ -34,7 +34,7 @@ class Browsers:
             else:
                 queue.put_nowait(line)
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes]:
         """The events for one browser, with a sign of life every `HEARTBEAT` seconds."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
         self._queues.add(queue)

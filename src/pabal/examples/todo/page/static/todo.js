@@ -107,10 +107,10 @@ document.addEventListener("submit", async (event) => {
       notice("");
       if (form.id === "new" && $("item").value === typed) $("item").value = "";
     } else {
-      notice(`Not sent: ${answer.error}.`);
+      notice(answer.error.charAt(0).toUpperCase() + answer.error.slice(1));
     }
   } catch {
-    notice("Not sent: the server does not answer. Please try again.");
+    notice("Not sent, please try again: the server does not answer");
   } finally {
     form.ariaBusy = "false";
   }
