@@ -179,7 +179,7 @@ def _takes_context(hint: Any) -> bool | None:
 def _hints(function: Function, name: str) -> dict[str, Any]:
     target = function if inspect.isroutine(function) else type(function).__call__
     try:
-        return get_type_hints(target, localns=_locals_of_caller(target), include_extras=True)
+        return get_type_hints(target, localns=_locals_around(target), include_extras=True)
     except NameError as error:
         raise ConfigurationError(
             f"handler {name}: its annotation names {error.name!r}, which is not known where it is registered"
@@ -188,21 +188,22 @@ def _hints(function: Function, name: str) -> dict[str, Any]:
         raise ConfigurationError(f"handler {name}: its annotations cannot be read: {error}") from error
 
 
-def _locals_of_caller(function: Any) -> dict[str, Any]:
-    """The names where the handler is registered; types made in a function are there only.
+def _locals_around(function: Any) -> dict[str, Any]:
+    """The names where the handler was written; types made in a function are there only.
 
-    Where the handler was not written there, its own module's names come first.
+    Written in none of the calling functions, it has its module's names, and then those where it is registered.
     """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(("pabal.runtime", "pabal.bus")):
-        frame = frame.f_back
-    if frame is None:
-        return {}
     function = inspect.unwrap(function)
-    if getattr(function, "__code__", None) in frame.f_code.co_consts:
-        return dict(frame.f_locals)
-    own = getattr(function, "__globals__", {})
-    return {known: value for known, value in frame.f_locals.items() if known not in own}
+    code, own = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    known: dict[str, Any] | None = None
+    frame = inspect.currentframe()
+    while frame is not None:
+        if code in frame.f_code.co_consts:
+            return dict(frame.f_locals)
+        if known is None and not frame.f_globals.get("__name__", "").startswith(("pabal.runtime", "pabal.bus")):
+            known = {name: value for name, value in frame.f_locals.items() if name not in own}
+        frame = frame.f_back
+    return known or {}
 
 
 def _decoder(name: str, hint: Any, codec: Codec) -> Decode | None:
