@@ -35,7 +35,7 @@ export WITHOUT
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs setup clean python
+.PHONY: help demo test check format bench docs reference setup clean python
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ bench: setup  ## Measure how fast pabal is on this machine
 
 docs: setup  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+
+reference: setup  ## Write the pages of docs/reference/ that follow from the code
+	@$(RUN) python -m scripts.reference
 
 setup: python $(UV)  ## Bring .venv/ in line with uv.lock
 	@$(UV) sync --quiet --locked --all-groups $(EXTRAS)

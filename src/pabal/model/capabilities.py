@@ -38,12 +38,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         counts_attempts: `Delivery.attempt` rises with every delivery that was not given back.
         counts_receivers: `Receipt.receivers` is a number.
         detects_unrouted: `Receipt.routed` is True or False.
-        delays_retry: `Retried.after` is kept by the transport.
-        delays_publish: `Post.due` is kept by the transport.
-        requests: implements `Requests`.
-        enlists: implements writing in the user's own transaction.
-        parks: implements `Parks`: keeps dead letters itself.
-        administers: implements `Administers`.
+        delays_retry: the wait before a retry (`Retried.after`) is kept by the transport.
+        delays_publish: a delay (`Post.due`) is kept by the transport.
+        requests: requests and their answers; implements `Requests`.
+        enlists: publishes in the user's own transaction.
+        parks: keeps dead letters itself; implements `Parks`.
+        administers: lists and removes groups; implements `Administers`.
         replays: a subscription may choose its `start`.
         keeps_history: `Delivery.errors` has every failed attempt of the message.
         max_body: the largest body in bytes, or None where there is no limit.
