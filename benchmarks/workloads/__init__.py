@@ -1,0 +1,26 @@
+"""The workloads, one a module, in the order in which they run."""
+
+from __future__ import annotations
+
+from benchmarks.measure import Workload
+from benchmarks.workloads import (
+    idle,
+    large_backlog,
+    latency,
+    memory,
+    memory_cpu,
+    sqlite_drain,
+    sqlite_live,
+    sqlite_publish,
+)
+
+WORKLOADS: tuple[Workload, ...] = (
+    memory.WORKLOAD,
+    memory_cpu.WORKLOAD,
+    sqlite_live.WORKLOAD,
+    sqlite_drain.WORKLOAD,
+    sqlite_publish.WORKLOAD,
+    latency.WORKLOAD,
+    idle.WORKLOAD,
+    large_backlog.WORKLOAD,
+)
