@@ -16,6 +16,7 @@ from pabal.cli.lines import LETTER_HEADINGS, letter_line, letter_row, letter_tex
 from pabal.cli.options import AsJson, Ids, Url, examples
 from pabal.cli.printing import complain, console, counted, note, put, say, say_json, say_table
 from pabal.model.dead import DeadLetter, Redriven
+from pabal.model.errors import ConfigurationError
 from pabal.model.outcome import Reason
 from pabal.runtime.dead import DeadLetters
 
@@ -158,7 +159,7 @@ def discard(
     else:
         say(f"discarded {counted(discarded, 'dead letter')}")
     if discarded < wanted and ids:
-        complain(f"{wanted - discarded} of these ids are no dead letters")
+        complain(f"there was no dead letter for {wanted - discarded} of these ids")
         raise typer.Exit(1)
 
 
@@ -170,7 +171,7 @@ async def _box(url: str) -> AsyncIterator[DeadLetters]:
 
 def _check_chosen(ids: Sequence[str] | None, *, all: bool) -> None:
     if bool(ids) == all:
-        raise typer.BadParameter("give the ids of dead letters, or --all")
+        raise ConfigurationError("give the ids of dead letters, or --all")
 
 
 async def _chosen(box: DeadLetters, ids: Sequence[str] | None) -> list[str]:

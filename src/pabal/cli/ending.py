@@ -25,7 +25,7 @@ def on_signals(stop: Callable[[], None]) -> Iterator[None]:
     not be cancelled; a third ends it on the spot.
     """
     loop = asyncio.get_running_loop()
-    last = threading.Timer(AT_ONCE, os._exit, (1,))
+    last = threading.Timer(AT_ONCE, _leave)
     last.daemon = True
     asked = 0
 
@@ -36,7 +36,7 @@ def on_signals(stop: Callable[[], None]) -> Iterator[None]:
         if asked == 2:
             last.start()
         elif asked > 2:
-            os._exit(1)
+            _leave()
         loop.call_soon_threadsafe(stop)
 
     before = {number: signal.signal(number, ask) for number in _SIGNALS}
@@ -46,6 +46,12 @@ def on_signals(stop: Callable[[], None]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         last.cancel()
+
+
+def _leave() -> None:
+    # Past Python's streams, whose locks the main thread may hold.
+    os.write(2, b"pabal: ended at once, in the middle of what would not end\n")
+    os._exit(1)
 
 
 def leave_threads(code: int) -> None:

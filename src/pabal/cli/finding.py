@@ -6,10 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 
-import typer
-
 from pabal.bus import Bus
-from pabal.model.errors import PabalError
+from pabal.model.errors import ConfigurationError, PabalError
 
 
 class ImportFailed(PabalError):
@@ -19,11 +17,11 @@ class ImportFailed(PabalError):
 def find_bus(where: str) -> Bus:
     """The bus that ``MODULE:BUS`` names; modules are looked for in the current directory first.
 
-    Raises typer.BadParameter when there is none, ImportFailed when the module raises.
+    Raises ConfigurationError when there is none, ImportFailed when the module raises.
     """
     module_name, colon, path = where.partition(":")
     if not colon or not module_name or not path:
-        raise typer.BadParameter(f"{where!r} is no MODULE:BUS; write it as in todo.app:bus")
+        raise ConfigurationError(f"{where!r} is no MODULE:BUS; write it as in todo.app:bus")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -35,9 +33,9 @@ def find_bus(where: str) -> Bus:
         except AttributeError:
             buses = sorted(name for name, value in vars(module).items() if isinstance(value, Bus))
             known = f"its buses are {', '.join(buses)}" if buses else "it has no bus"
-            raise typer.BadParameter(f"module {module_name} has no {path!r}; {known}") from None
+            raise ConfigurationError(f"module {module_name} has no {path!r}; {known}") from None
     if not isinstance(found, Bus):
-        raise typer.BadParameter(f"{where} is no Bus, it is a {type(found).__name__}")
+        raise ConfigurationError(f"{where} is no Bus, it is a {type(found).__name__}")
     return found
 
 
@@ -46,7 +44,7 @@ def _import(name: str) -> object:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise typer.BadParameter(f"there is no module {error.name!r} in {Path.cwd()} or installed") from None
+            raise ConfigurationError(f"there is no module {error.name!r} in {Path.cwd()} or installed") from None
         raise ImportFailed(f"{name} cannot be imported: {error}") from error
     except PabalError:
         raise

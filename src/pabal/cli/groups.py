@@ -102,5 +102,7 @@ def remove(
     if json:
         say_json(RemovedLine(channel, group, backlog, discard))
     else:
-        became = "deleted" if discard else f"now {'a dead letter' if backlog == 1 else 'dead letters'}"
-        say(f"removed group {group} of {channel}; {counted(backlog, 'message')} {became}")
+        became = (
+            f"deleted {counted(backlog, 'message')}" if discard else f"made {counted(backlog, 'dead letter')} of it"
+        )
+        say(f"removed group {group} of {channel} and {became}")

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from pabal.model.errors import ConfigurationError
+
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)(?P<unit>ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def duration(text: str) -> float:
+def duration(text: str | float) -> float:
     """Seconds of ``500ms``, ``5s``, ``2m``, ``1h``, ``1d`` or a plain number of seconds."""
+    if isinstance(text, float):
+        return text  # an option's default comes this way too
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no duration; write it as 500ms, 5s, 2m, 1h or a number of seconds")
@@ -23,7 +27,7 @@ def header(text: str) -> tuple[str, str]:
     """The name and value of ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise typer.BadParameter(f"{text!r} is no header; write it as NAME=VALUE")
+        raise ConfigurationError(f"{text!r} is no header; write it as NAME=VALUE")
     return name, value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def main() -> None:
         app(args=arguments, prog_name="pabal")
     except Exception as error:  # the last place: a person gets a line, and the traceback when asked for
         if debug:
-            raise
+            traceback.print_exception(error)
         complain(_line(error))
         sys.exit(WRONG_USAGE if isinstance(error, ConfigurationError | CapabilityError) else FAILED)
 

@@ -12,6 +12,7 @@ from pabal.cli.body import typed
 from pabal.cli.lines import receipt_line, received
 from pabal.cli.options import AsJson, Body, ChannelName, Url, duration, examples, header
 from pabal.cli.printing import say, say_json
+from pabal.model.errors import ConfigurationError
 
 
 def register(app: typer.Typer) -> None:
@@ -57,9 +58,9 @@ def publish(
     A receiver is a group or a listener. What nobody listens to becomes a dead letter.
     """
     if every is not None and count == 1:
-        raise typer.BadParameter("--every goes with --count of more than 1")
+        raise ConfigurationError("--every is the time between messages; give --count too, as in --count 50")
     if id is not None and count > 1:
-        raise typer.BadParameter("--id is of one message; leave out --count")
+        raise ConfigurationError("--id is one message's; leave out --count, or --id")
     value = typed(body)
     given = dict(header(text) for text in headers or [])
 

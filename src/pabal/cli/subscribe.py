@@ -45,7 +45,8 @@ def subscribe(
 ) -> None:
     """Print a channel's messages as they come.
 
-    It runs until Ctrl-C. As a member of a group it takes each message once it is printed, and what it has not printed stays in the group.
+    It runs until Ctrl-C. As a member of a group it takes each message once it is printed, and what it has not printed
+    stays in the group.
     """
     asyncio.run(_Printer(group, count, json=json).run(url, channel))
 

@@ -53,8 +53,8 @@ def worker(
 ) -> None:
     """Run the handlers of one or more buses.
 
-    It runs until SIGTERM or Ctrl-C, then drains and reports. Modules are looked for in the current directory first. A second signal ends at once. Fails when a message was left
-    unfinished or a handler stopped by itself.
+    It runs until SIGTERM or Ctrl-C, then drains and reports; a second signal ends it at once. Modules are looked for in
+    the current directory first. Fails when a message was left unfinished or a handler stopped by itself.
     """
     _log_to_stderr()
     found = {where: find_bus(where) for where in buses}

@@ -1,0 +1,122 @@
+"""``pabal worker``: several share the work, one that dies is replaced, and each ends as it should."""
+
+import re
+import signal
+
+import pytest
+
+from tests.acceptance.cli import shapes
+from tests.acceptance.cli.program import Program, Running, parse
+
+BOX = "sqlite:///box.db"
+
+
+def make_group(pabal: Program, channel: str) -> None:
+    pabal.run("pull", BOX, channel, "--group", "workers", "--wait", "0")
+
+
+def publish(pabal: Program, channel: str, count: int = 1) -> list[str]:
+    receipts = pabal.lines(shapes.Receipt, "publish", BOX, channel, "job", "--count", str(count))
+    return [receipt.id for receipt in receipts]
+
+
+def started(pabal: Program, **environment: str) -> Running:
+    running = pabal.start("worker", "app:bus", environment=environment)
+    running.line("app:bus is running 5 handlers on")
+    return running
+
+
+def done(out: str) -> list[str]:
+    return [line.removeprefix("did ") for line in out.splitlines() if line.startswith("did ")]
+
+
+def test_two_workers_share_a_backlog(pabal: Program) -> None:
+    """Each takes a part of what waits, and together they do everything once."""
+    make_group(pabal, "jobs")
+    published = publish(pabal, "jobs", 250)
+    both = [started(pabal), started(pabal)]
+    for worker in both:
+        worker.line("took")  # what each holds now the other has not
+    (pabal.folder / "go").touch()
+    while any(group.ready or group.leased for group in pabal.lines(shapes.Group, "groups", "list", BOX)):
+        pass
+    shares = []
+    for worker in both:
+        worker.process.terminate()
+        shares.append(done(worker.end()[0]))
+    assert [] not in shares
+    assert sorted(published) == sorted(shares[0] + shares[1])
+
+
+def test_what_a_killed_worker_held_goes_to_another(pabal: Program) -> None:
+    """A worker that is killed has acked nothing: after its lease another one does its work."""
+    make_group(pabal, "jobs")
+    published = publish(pabal, "jobs", 5)
+    victim = started(pabal, LEASE="1")
+    victim.line("took")
+    victim.process.kill()
+    assert [] == done(victim.end(-signal.SIGKILL)[0])
+    (pabal.folder / "go").touch()
+    heir = started(pabal, LEASE="1")
+    did = [heir.line("did ").removeprefix("did ") for _ in published]
+    assert sorted(published) == sorted(did)
+    heir.process.terminate()
+    heir.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_drains_and_reports(number: signal.Signals, pabal: Program) -> None:
+    """What runs is finished, what has not started stays in the group, and the report says so."""
+    make_group(pabal, "jobs")
+    worker = started(pabal)
+    published = publish(pabal, "jobs", 3)
+    worker.line("took")
+    worker.process.send_signal(number)
+    (pabal.folder / "go").touch()
+    out, err = worker.end()
+    assert published[:1] == done(out)
+    assert re.fullmatch(
+        r"app:bus drained in \d+\.\d s: 1 handled, [012] given back, 0 unfinished", out.splitlines()[-1]
+    )
+    assert "Traceback" not in err
+    (group,) = (each for each in pabal.lines(shapes.Group, "groups", "list", BOX) if each.channel == "jobs")
+    assert (2, 0, 0) == (group.ready, group.leased, group.members)
+
+
+@pytest.mark.parametrize("channel", ["stuck", "threads"])
+def test_a_second_signal_ends_at_once(channel: str, pabal: Program) -> None:
+    """Even with a handler in a thread, which nothing can cancel; the report names what was left, and it failed."""
+    make_group(pabal, channel)
+    worker = started(pabal)
+    (published,) = publish(pabal, channel)
+    worker.line("took")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGINT)
+    out, _ = worker.end(1)
+    assert "1 unfinished" in out
+    assert f"{published} on {channel}" in out
+
+
+def test_a_second_signal_ends_a_handler_that_leaves_nothing_a_turn(pabal: Program) -> None:
+    """A handler that blocks the event loop cannot hold the process."""
+    make_group(pabal, "hogging")
+    worker = started(pabal)
+    publish(pabal, "hogging")
+    worker.line("took")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGINT)
+    assert "ended at once" in worker.end(1)[1]
+
+
+def test_several_buses_in_one_process_and_as_json(pabal: Program) -> None:
+    """A line when each is running, a line when each is drained."""
+    worker = pabal.start("worker", "app:bus", "app:other", "--json")
+    lines = [worker.line("running"), worker.line("running")]
+    worker.process.terminate()
+    lines += worker.end()[0].splitlines()
+    events = [parse(line, shapes.RunningBus | shapes.Drained) for line in lines]  # type: ignore[arg-type]  # a union
+    assert ["app:bus", "app:other"] * 2 == [event.bus for event in events]
+    drained = events[-1]
+    assert isinstance(drained, shapes.Drained)
+    assert [] == drained.unfinished
+    assert [0] == [counters["acked"] for counters in drained.handlers.values()]
