@@ -18,9 +18,7 @@ START = 1_700_000_000.0
 
 
 def message(channel: str = "a.b", body: bytes = b"", *, key: str | None = None) -> Message:
-    return Message(
-        id=new_id(), channel=channel, body=body, key=key, type=channel, source="tests", time=utc(START)
-    )
+    return Message(id=new_id(), channel=channel, body=body, key=key, type=channel, source="tests", time=utc(START))
 
 
 def posts(*bodies: bytes, channel: str = "a.b") -> list[Post]:
@@ -48,9 +46,7 @@ async def take(subscription: Subscription, count: int) -> list[Delivery]:
     return got
 
 
-async def settle(
-    subscription: Subscription, deliveries: Sequence[Delivery], outcome: Outcome
-) -> list[Settlement]:
+async def settle(subscription: Subscription, deliveries: Sequence[Delivery], outcome: Outcome) -> list[Settlement]:
     return list(await subscription.settle([Settled(delivery, outcome) for delivery in deliveries]))
 
 

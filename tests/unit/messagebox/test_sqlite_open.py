@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -49,14 +48,12 @@ def test_a_newer_box_is_left_as_it_was(tmp_path: Path) -> None:
     """A box of a newer schema is refused with what to do, and not a byte of it is changed."""
     path = tmp_path / "newer.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            "CREATE TABLE pabal_meta (name, value); INSERT INTO pabal_meta VALUES ('schema', 99)"
-        )
+        connection.executescript("CREATE TABLE pabal_meta (name, value); INSERT INTO pabal_meta VALUES ('schema', 99)")
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match=r"schema 99, written by a newer pabal.*update pabal"):
         open_box(str(path))
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["newer.db"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_is_no_database_is_left_as_it_was(tmp_path: Path) -> None:
@@ -66,7 +63,7 @@ def test_a_file_that_is_no_database_is_left_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no SQLite database; name another file"):
         open_box(str(path))
     assert path.read_bytes() == b"not a database, but my notes\n" * 100
-    assert os.listdir(tmp_path) == ["notes.txt"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def shared_path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["box", "no box"])
-def test_a_read_only_folder_says_what_to_do(shared_path: Path, exists: bool) -> None:  # noqa: FBT001
+def test_a_read_only_folder_says_what_to_do(shared_path: Path, exists: bool) -> None:
     """In a folder that cannot be written neither a box is made nor one opened that could not be written."""
     folder = shared_path / "fixed"
     folder.mkdir()

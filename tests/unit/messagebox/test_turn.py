@@ -58,6 +58,19 @@ def test_a_wait_given_up_does_not_keep_the_turn(path: str) -> None:
         turn.close()
 
 
+HOLDING = """
+import os, sys, time
+from pabal.messagebox.sqlite.turn import WriteTurn
+turn = WriteTurn(sys.argv[1])
+turn.acquire(0)
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
 def test_a_dead_holder_gives_the_turn_back(path: str) -> None:
     """A process that is killed within its turn does not keep it, nor does a child that it had forked."""
     holder = subprocess.Popen(
@@ -66,13 +79,8 @@ def test_a_dead_holder_gives_the_turn_back(path: str) -> None:
             "-W",
             "ignore",
             "-c",
-            "import os, sys, time\n"
-            "from pabal.messagebox.sqlite.turn import WriteTurn\n"
-            f"turn = WriteTurn({path!r}); turn.acquire(0)\n"
-            "child = os.fork()\n"
-            "if child == 0:\n"
-            "    sys.stdin.read(); os._exit(0)\n"
-            "print('held', flush=True); time.sleep(60)\n",
+            HOLDING,
+            path,
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -68,6 +68,7 @@ class Writer:
             await opened
         except BaseException:
             await self.close()
+            self._closed = f"message box {self.box.path} is not open"
             raise
 
     def write(self, work: Callable[[Transaction], Result], *, durable: bool = False) -> asyncio.Future[Result]:
