@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pabal.model.outcome import Failure, Reason, Reject, Rejected, Retried, Retry
 from pabal.model.transport import Delivery
+from pabal.runtime import stepping
 from pabal.runtime.retry import DELIVERIES_PER_ATTEMPT, Backoff
 
 _LONGEST_TRACEBACK = 16_000
@@ -54,7 +55,11 @@ def describe(delivery: Delivery, error: BaseException, now: datetime) -> Failure
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    shown = traceback.TracebackException(type(error), error, frames)
+    for part in (shown, shown.__cause__, shown.__context__):
+        if part is not None:  # what was thrown into a waiting handler passed through the stepping last
+            part.stack = traceback.StackSummary.from_list([f for f in part.stack if f.filename != stepping.__file__])
+    text = "".join(shown.format())
     return Failure(now, delivery.attempt, one_line(error), _storable(text[-_LONGEST_TRACEBACK:]))
 
 
