@@ -14,7 +14,7 @@ from benchmarks import table
 from benchmarks.machine import this_machine
 from benchmarks.measure import Measured, measure
 from benchmarks.page import write_page
-from benchmarks.profile import profile
+from benchmarks.profile import RUNS, profile
 from benchmarks.workloads import WORKLOADS
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     """Run what the command line asks for."""
     asked = _parser().parse_args()
     if asked.profile:
-        profile(asked.profile)
+        Console(width=None if sys.stdout.isatty() else 120).print(profile(asked.profile))
         return 0
     chosen = [workload for workload in WORKLOADS if not asked.only or workload.name in asked.only]
     rounds = asked.rounds or (3 if asked.quick else 5)
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="how often everything is measured (5, with --quick 3)")
     parser.add_argument("--json", action="store_true", help="one object for each workload")
     parser.add_argument("--write", action="store_true", help="write the figures and charts into the documentation")
-    parser.add_argument("--profile", choices=("memory", "sqlite"), help="tell instead where the time of a message goes")
+    parser.add_argument("--profile", choices=list(RUNS), help="tell instead where the time of a message goes")
     return parser
 
 

@@ -1,133 +1,101 @@
-"""Where the time of a message goes, by sampling: a thread notes every millisecond where the others are.
+"""Where the time of a message goes, sampled 200 times a second from outside by py-spy.
 
-Sampling costs the measured code nothing that it would notice, where a tracing profiler makes small functions look
-large. A sample counts for the innermost function; time in C code counts for the Python function that called it. What
-waits (for messages, for its turn, for the disk to wake it) is left out, what waits for the interpreter's lock is not.
+A tracing profiler makes small functions look large, and a sampler inside the process sees threads only where they
+let go of the interpreter's lock; py-spy does neither. A sample counts for the innermost Python function, what that calls
+in C included. What waits for messages is left out; waiting for the interpreter's lock counts where it happens.
+py-spy reads another process's memory, which some systems allow to their administrator only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import CodeType, FrameType
-from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Tally
+from benchmarks.process import alone
 from benchmarks.worker import count_orders, make_group, publish_orders, settled
 from pabal import Bus
 
-_EVERY = 0.001
-_SHOWN = 30
-_WAITING = {("selectors.py", "select"), ("threading.py", "wait"), ("writer.py", "_collect")}
+_RATE = 200
+_WAITING = ("EpollSelector.select", "KqueueSelector.select", "Writer._collect")
+_TOTAL = 300_000
+_SHOWN = 40
 
-Spot = tuple[str, str, str]
-"""A thread, a file and a function."""
+RUNS = {
+    "memory": "publish to settled on memory://, publish_many of 100",
+    "publish": "publishing into a file, publish_many of 100",
+    "drain": "draining a file",
+}
 
 
-def profile(what: str) -> None:
-    """Profile messages through ``memory`` or ``sqlite`` and print the functions that took most."""
+def profile(what: str) -> Table:
+    """Profile one of `RUNS`; returns the functions that took most."""
     with TemporaryDirectory(prefix="pabal-bench-") as folder:
-        runs: dict[str, list[tuple[str, Callable[[Sampler], Coroutine[Any, Any, int]]]]] = {
-            "memory": [("publish to settled on memory://, publish_many of 100", _memory)],
-            "sqlite": [
-                ("publishing into a file, publish_many of 100", lambda sampler: _publish(folder, sampler)),
-                ("draining that file", lambda sampler: _drain(folder, sampler)),
-            ],
-        }
-        for title, run in runs[what]:
-            sampler = Sampler()
-            total = asyncio.run(run(sampler))
-            Console(width=120).print(sampler.table(title, total))
+        url = f"sqlite:///{folder}/box.db"
+        if what == "drain":
+            alone(partial(_run, "publish", url))
+        samples = Path(folder, "samples")
+        recorder = ["py-spy", "record", "--format", "raw", "--rate", str(_RATE), "--threads", "--output", str(samples)]
+        subprocess.run([*recorder, "--", sys.executable, "-m", __spec__.name, what, url], check=True, stdout=sys.stderr)
+        return _table(what, samples.read_text())
 
 
-class Sampler:
-    """Counts where the threads of this process are, while it is entered."""
-
-    def __init__(self) -> None:
-        self.spots: Counter[Spot] = Counter()
-        self.seconds = 0.0
-        self._samples = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-        sys.setswitchinterval(0.0002)  # else a thread in C code that keeps the lock is seen where it yields it
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.seconds = time.perf_counter() - self._started
-
-    def _run(self) -> None:
-        mine = threading.get_ident()
-        while not self._over.wait(_EVERY):
-            names = {thread.ident: thread.name for thread in threading.enumerate()}
-            self._samples += 1
-            for ident, frame in sys._current_frames().items():
-                if ident != mine and (spot := _spot(frame)) is not None:
-                    self.spots[names.get(ident, "?"), *spot] += 1
-
-    def table(self, title: str, total: int) -> Table:
-        """The functions that took most, in microseconds a message."""
-        each = self.seconds / self._samples / total * 1e6
-        busy = Counter[str]()
-        for (thread, _, _), count in self.spots.items():
-            busy[thread] += count
-        threads = ", ".join(f"{thread} {count * each:.2f}" for thread, count in busy.most_common())
-        table = Table("thread", "where", title=title, title_justify="left")
-        table.add_column("µs a message", justify="right")
-        for (thread, file, function), count in self.spots.most_common(_SHOWN):
-            table.add_row(thread, f"{file}: {function}", f"{count * each:.2f}")
-        table.caption = (
-            f"{total:,} messages, {self.seconds / total * 1e6:.2f} µs each, {self._samples} samples; busy: {threads}"
-        )
-        return table
+def _table(what: str, samples: str) -> Table:
+    spots: Counter[tuple[str, str]] = Counter()
+    threads: Counter[str] = Counter()
+    for line in samples.splitlines():
+        stack, _, count = line.rpartition(" ")
+        thread, *frames = stack.split(";")
+        if not frames or "importlib" in stack or frames[-1].startswith(_WAITING):
+            continue
+        thread = "writer" if "pabal-sqlite" in thread else "loop"
+        spots[thread, f"{frames[-1].rpartition(':')[0]})"] += int(count)
+        threads[thread] += int(count)
+    each = 1e6 / _RATE / _TOTAL
+    table = Table("thread", "where", title=RUNS[what], title_justify="left")
+    table.add_column("µs a message", justify="right")
+    for (thread, where), count in spots.most_common(_SHOWN):
+        table.add_row(thread, where, f"{count * each:.2f}")
+    table.caption = ", ".join(f"{thread} {count * each:.2f} µs" for thread, count in threads.most_common())
+    return table
 
 
-def _spot(frame: FrameType) -> tuple[str, str] | None:
-    code: CodeType = frame.f_code
-    name = Path(code.co_filename).name
-    return None if (name, code.co_name) in _WAITING else (name, code.co_qualname)
+def _run(what: str, url: str) -> None:
+    asyncio.run({"memory": _memory, "publish": _publish, "drain": _drain}[what](url))
 
 
-async def _memory(sampler: Sampler) -> int:
-    tally = Tally(300_000)
+async def _memory(_: str) -> None:
+    tally = Tally(_TOTAL)
     bus = Bus("memory://")
     count_orders(bus, tally)
     async with bus.running() as crew:
-        with sampler:
-            for _ in range(tally.total // 100):
-                await publish_orders(bus, 100)
+        for published in range(100, _TOTAL + 1, 100):
+            await publish_orders(bus, 100)
+            while published - tally.count >= 1_000:  # noqa: ASYNC110 - an event would be one more thing to do
                 await asyncio.sleep(0)
-            await settled(crew, tally)
-    return tally.total
+        await settled(crew, tally)
 
 
-async def _publish(folder: str, sampler: Sampler) -> int:
-    total = 100_000
-    async with Bus(f"sqlite:///{folder}/box.db") as bus:
+async def _publish(url: str) -> None:
+    async with Bus(url) as bus:
         await make_group(bus)
-        with sampler:
-            await publish_orders(bus, total)
-    return total
+        await publish_orders(bus, _TOTAL)
 
 
-async def _drain(folder: str, sampler: Sampler) -> int:
-    tally = Tally(100_000)
-    bus = Bus(f"sqlite:///{folder}/box.db")
+async def _drain(url: str) -> None:
+    tally = Tally(_TOTAL)
+    bus = Bus(url)
     count_orders(bus, tally)
     async with bus.running() as crew:
-        with sampler:
-            await settled(crew, tally)
-    return tally.total
+        await settled(crew, tally)
+
+
+if __name__ == "__main__":
+    _run(*sys.argv[1:])

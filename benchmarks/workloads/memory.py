@@ -1,6 +1,6 @@
 """``memory://``, publish to settled, against an asyncio.Queue and against taskiq's broker in memory.
 
-Every publisher lets the others run after each hundred messages.
+Every publisher lets the others run after each hundred messages, and waits while a thousand are on their way.
 """
 
 from __future__ import annotations
@@ -23,11 +23,18 @@ Way = Callable[[int], Coroutine[Any, Any, float]]
 """Sends and handles so many messages; returns the seconds it took."""
 
 _WARM = 2_000
+_ON_THEIR_WAY = 1_000
 
 
 def _rate(way: Way, total: int) -> float:
     asyncio.run(way(_WARM))
     return total / asyncio.run(way(total))
+
+
+async def _pause(published: int, tally: Tally) -> None:
+    await asyncio.sleep(0)
+    while published - tally.count >= _ON_THEIR_WAY:  # noqa: ASYNC110 - an event would be one more thing to do
+        await asyncio.sleep(0)
 
 
 def asyncio_queue(stage: Stage) -> Figures:
@@ -51,10 +58,10 @@ async def _queue(total: int) -> float:
     async with asyncio.TaskGroup() as tasks:
         handling = tasks.create_task(handle())
         started = time.perf_counter()
-        for _ in range(total // len(ORDERS)):
+        for published in range(len(ORDERS), total + 1, len(ORDERS)):
             for order in ORDERS:
                 await queue.put(encode_order(order))
-            await asyncio.sleep(0)
+            await _pause(published, tally)
         await queue.join()
         took = time.perf_counter() - started
         handling.cancel()
@@ -72,9 +79,9 @@ async def _many(total: int) -> float:
     count_orders(bus, tally)
     async with bus.running() as crew:
         started = time.perf_counter()
-        for _ in range(total // len(ORDERS)):
+        for published in range(len(ORDERS), total + 1, len(ORDERS)):
             await bus.publish_many(CHANNEL, ORDERS)
-            await asyncio.sleep(0)
+            await _pause(published, tally)
         await settled(crew, tally)
         return time.perf_counter() - started
 
@@ -90,10 +97,10 @@ async def _single(total: int) -> float:
     count_orders(bus, tally)
     async with bus.running() as crew:
         started = time.perf_counter()
-        for _ in range(total // len(ORDERS)):
+        for published in range(len(ORDERS), total + 1, len(ORDERS)):
             for order in ORDERS:
                 await bus.publish(CHANNEL, order)
-            await asyncio.sleep(0)
+            await _pause(published, tally)
         await settled(crew, tally)
         return time.perf_counter() - started
 
@@ -115,10 +122,10 @@ async def _taskiq(total: int) -> float:
 
     await broker.startup()
     started = time.perf_counter()
-    for _ in range(total // len(DICTS)):
+    for published in range(len(DICTS), total + 1, len(DICTS)):
         for order in DICTS:
             await note.kiq(order)
-        await asyncio.sleep(0)
+        await _pause(published, tally)
     await broker.wait_all()
     took = time.perf_counter() - started
     assert tally.full, f"taskiq handled {tally.count} of {total} messages"
