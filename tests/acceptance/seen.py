@@ -33,7 +33,7 @@ class Seen(list[Any]):
 async def until(condition: Callable[[], object]) -> None:
     """Return once `condition` holds; for what tells nobody when it happens."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody sets an event
             await asyncio.sleep(0.001)
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pabal import Bus, Channel, ConfigurationError, Context, Message
-from tests.acceptance.seen import Seen
+from tests.acceptance.seen import Seen, until
 
 
 class Item(msgspec.Struct):
@@ -176,9 +176,7 @@ async def test_concurrency(url: str, lanes: int) -> None:
     async with bus.running():
         await bus.publish_many("a", range(lanes * 4))
         await seen.wait(lanes * 4)
-        async with asyncio.timeout(10):
-            while running:
-                await asyncio.sleep(0)
+        await until(lambda: running == 0)
     assert max(seen) == lanes
 
 
@@ -275,7 +273,7 @@ async def test_timeouts_and_task_groups_inside_handlers(url: str) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
                 await asyncio.Event().wait()
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(ExceptionGroup):  # noqa: PT012 - a group of tasks is no single statement
             async with asyncio.TaskGroup() as group:
                 group.create_task(fails())
                 await asyncio.Event().wait()
