@@ -81,8 +81,8 @@ def audit_handler(bus: Bus) -> Bus:
 
     @bus.handler(EVERYTHING, group=AUDIT)
     async def audit(message: Message) -> None:
-        # As JSON, so that no text in a message can pretend to be a line of the log.
-        audit_log.info("%s %s %s", message.channel, message.id, ascii(message.body.decode(errors="replace")))
+        # %r, so that no text in a message can pretend to be a line of the log.
+        audit_log.info("%s %s %r", message.channel, message.id, message.body.decode(errors="replace"))
 
     return bus
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -46,7 +47,7 @@ async def serve(
     Raises ConfigurationError for another host or a port that is taken, PabalError when the transport cannot be
     used or cannot keep what the save handler needs.
     """
-    with listen(host, port) as listening:
+    with listen(host, port) as listening, logged():
         folder = folder or user_data_path("pabal", appauthor=False) / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         url = _shared(url or f"sqlite:///{quote(str(folder.resolve() / 'messages.db'))}")
@@ -119,6 +120,22 @@ async def run(server: Server, listening: socket.socket, until: Coroutine[Any, An
     serving.result()
     if isinstance(ended, Exception):
         raise ended
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[None]:
+    """Show the app's log on stderr, unless whoever started the app has set up logging."""
+    if logging.getLogger().hasHandlers():
+        yield
+        return
+    log, handler = logging.getLogger("todo"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,11 @@ class Worker:
             started: asyncio.Future[Callable[[], None]] = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._run(started), name=f"todo: {self.name}")
             self._task.add_done_callback(self._ended)
-            await asyncio.wait((started, self._task), return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait((started, self._task), return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
             if self._task.done():
                 self._task.result()
             self._stop = started.result()
