@@ -1,8 +1,8 @@
 """Where the time of a message goes, sampled 200 times a second from outside by py-spy.
 
 A tracing profiler makes small functions look large, and a sampler inside the process sees threads only where they
-let go of the interpreter's lock; py-spy does neither. A sample counts for the innermost Python function, what that calls
-in C included. What waits for messages is left out; waiting for the interpreter's lock counts where it happens.
+let go of the interpreter's lock; py-spy does neither. A sample counts for the innermost Python function, with what
+that calls in C. What waits for messages is left out; waiting for the interpreter's lock counts where it happens.
 py-spy reads another process's memory, which some systems allow to their administrator only.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import sysconfig
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,18 @@ def profile(what: str) -> Table:
         if what == "drain":
             alone(partial(_run, "publish", url))
         samples = Path(folder, "samples")
-        recorder = ["py-spy", "record", "--format", "raw", "--rate", str(_RATE), "--threads", "--output", str(samples)]
+        py_spy = Path(sysconfig.get_path("scripts"), "py-spy")
+        recorder = [
+            str(py_spy),
+            "record",
+            "--format",
+            "raw",
+            "--rate",
+            str(_RATE),
+            "--threads",
+            "--output",
+            str(samples),
+        ]
         subprocess.run([*recorder, "--", sys.executable, "-m", __spec__.name, what, url], check=True, stdout=sys.stderr)
         return _table(what, samples.read_text())
 
@@ -51,13 +63,13 @@ def _table(what: str, samples: str) -> Table:
     spots: Counter[tuple[str, str]] = Counter()
     threads: Counter[str] = Counter()
     for line in samples.splitlines():
-        stack, _, count = line.rpartition(" ")
-        thread, *frames = stack.split(";")
+        stack, _, samples_there = line.rpartition(" ")
+        name, *frames = stack.split(";")
         if not frames or "importlib" in stack or frames[-1].startswith(_WAITING):
             continue
-        thread = "writer" if "pabal-sqlite" in thread else "loop"
-        spots[thread, f"{frames[-1].rpartition(':')[0]})"] += int(count)
-        threads[thread] += int(count)
+        thread = "writer" if "pabal-sqlite" in name else "loop"
+        spots[thread, f"{frames[-1].rpartition(':')[0]})"] += int(samples_there)
+        threads[thread] += int(samples_there)
     each = 1e6 / _RATE / _TOTAL
     table = Table("thread", "where", title=RUNS[what], title_justify="left")
     table.add_column("µs a message", justify="right")
