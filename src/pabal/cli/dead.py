@@ -14,7 +14,7 @@ import typer
 from pabal.bus import Bus
 from pabal.cli.lines import LETTER_HEADINGS, letter_line, letter_row, letter_text
 from pabal.cli.options import AsJson, Ids, Url, examples
-from pabal.cli.printing import complain, console, counted, note, put, say, say_json, say_table
+from pabal.cli.printing import complain, console, counted, encoded, note, plain, put, say, say_json, say_table
 from pabal.model.dead import DeadLetter, Redriven
 from pabal.model.errors import ConfigurationError
 from pabal.model.outcome import Reason
@@ -110,13 +110,11 @@ def redrive(url: Url, ids: Ids = None, all: All = False, json: AsJson = False) -
             chosen = await _chosen(box, ids)
             with _progress("redriving", len(chosen)) as advance:
                 for batch in _batches(chosen):
-                    for redriven in await box.redrive(batch):
-                        stay += redriven.error is not None
-                        sent += redriven.error is None
-                        if json:
-                            say_json(redriven)
-                        else:
-                            say(_became(redriven))
+                    results = await box.redrive(batch)
+                    stayed = sum(redriven.error is not None for redriven in results)
+                    stay, sent = stay + stayed, sent + len(results) - stayed
+                    # A batch at a time, since a bar is drawn anew below each piece of output.
+                    put("\n".join(encoded(redriven) if json else plain(_became(redriven)) for redriven in results))
                     advance(len(batch))
         return sent, stay
 

@@ -56,7 +56,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments, prog_name="pabal")
-    except Exception as error:  # the last place: a person gets a line, and the traceback when asked for
+    except Exception as error:  # noqa: BLE001 - the last place: a person gets a line, and the traceback when asked for
         if debug:
             traceback.print_exception(error)
         complain(_line(error))

@@ -17,7 +17,7 @@ from pabal.bus import Bus
 from pabal.cli.ending import leave_threads, on_signals
 from pabal.cli.finding import find_bus
 from pabal.cli.options import AsJson, examples
-from pabal.cli.printing import complain, counted, say, say_json
+from pabal.cli.printing import complain, counted, note, say, say_json
 from pabal.model.errors import ConfigurationError
 from pabal.runtime.crew import Crew
 from pabal.runtime.reports import Counters, Unfinished
@@ -67,6 +67,8 @@ async def _run(buses: Mapping[str, Bus], *, json: bool) -> bool:
     asked = asyncio.Event()
 
     def stop() -> None:
+        if not asked.is_set():
+            note("draining: what runs may end; another signal ends at once")
         asked.set()
         for crew in crews.values():
             crew.stop()

@@ -2,9 +2,10 @@
 
 import os
 import pty
+import subprocess
 
 from tests.acceptance.cli import shapes
-from tests.acceptance.cli.program import Program, parse
+from tests.acceptance.cli.program import SCRIPT, Program, parse
 
 BOX = "sqlite:///box.db"
 
@@ -121,3 +122,15 @@ def test_a_removed_groups_messages_become_dead_letters(pabal: Program) -> None:
     out = pabal.run("groups", "remove", BOX, "channel21", "kept")
     assert "removed group kept of channel21 and made 2 dead letters of it\n" == out
     assert ["removed", "removed"] == [letter.reason for letter in letters(pabal)]
+
+
+def test_long_work_shows_its_progress_at_a_terminal(pabal: Program) -> None:
+    """A person sees a bar on standard error; standard output has the results and nothing else."""
+    pabal.run("publish", BOX, "channel21", "ping", "--count", "150")
+    ours, theirs = pty.openpty()
+    arguments = [*SCRIPT, "dead", "redrive", BOX, "--all", "--json"]
+    done = subprocess.run(arguments, cwd=pabal.folder, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False)
+    os.close(theirs)
+    assert b"redriving" in os.read(ours, 10_000)
+    os.close(ours)
+    assert 150 == len([parse(line, shapes.Redriven) for line in done.stdout.splitlines()])
