@@ -224,7 +224,7 @@ def test_a_forked_child_is_refused(path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])},
     ).stdout.splitlines()
     assert "was opened before a fork; a child process opens its own transport" in said[0]
     assert said[1:] == ["parent done"]

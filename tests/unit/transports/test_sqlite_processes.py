@@ -40,7 +40,7 @@ def start(path: Path, program: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )
 
 
@@ -135,7 +135,9 @@ async def main():
         )
         told = [await line(publisher) for _ in range(100)]
         publisher.kill()
-        rest, _ = publisher.communicate()
+        assert publisher.stdout is not None
+        rest = publisher.stdout.read()
+        publisher.communicate()
         told += [id for id in rest.split() if len(id) == len(told[0])]
         reader = await transport.subscribe(Source("a.b", "group"))
         (status,) = await transport.groups()

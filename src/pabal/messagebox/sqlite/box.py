@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pabal.messagebox.routing import PRIVATE
-from pabal.messagebox.sqlite import groups, members
+from pabal.messagebox.sqlite import groups
 from pabal.messagebox.sqlite.connection import PATIENCE, explain, open_box
+from pabal.messagebox.sqlite.presence import Presence
+from pabal.messagebox.sqlite.reader import Reader
 from pabal.messagebox.sqlite.settle import release
 from pabal.messagebox.sqlite.take import Lease, Taken, earliest_due, has_ready, take, wake
 from pabal.messagebox.sqlite.transaction import RoutingCache, Transaction
 from pabal.model.clock import Clock
 from pabal.model.errors import ConnectionFailed
-from pabal.model.transport import Delivery
 
 Result = TypeVar("Result")
 
@@ -31,23 +30,6 @@ MOST_PAUSE = 0.025
 _SLOWER = 1.25
 _UNWATCHED = 1.0
 _MOST_REST = 5.0
-
-
-class Reader:
-    """A subscription as the thread knows it.
-
-    `credit` is how many more deliveries it may be given; ``deliver`` is called with them in the event loop.
-    """
-
-    __slots__ = ("credit", "deliver", "group", "grp", "name", "source")
-
-    def __init__(self, source: str, group: str | None, deliver: Callable[[list[Delivery]], object]) -> None:
-        self.source = source
-        self.group = group
-        self.name = PRIVATE + secrets.token_hex(8) if group is None else group
-        self.grp = 0
-        self.credit = 0
-        self.deliver = deliver
 
 
 class Write(Protocol):
@@ -80,9 +62,7 @@ class Box:
         self._routing = RoutingCache()
         self._readers: list[Reader] = []
         self._hot: set[int] = set()  # groups that may have something to take
-        self._member: int | None = None
-        self._beat_at = 0.0
-        self._suspects: set[int] = set()
+        self._presence = Presence(lease)
         self._due = float("inf")
         self._changed = True  # the earliest due time is to be read again
         self._version = 0
@@ -124,8 +104,7 @@ class Box:
         """Register a reader, and its group where that is new. A job."""
         member = transaction.member
         if member is None:
-            member = transaction.member = members.join(transaction.connection, transaction.now + self._lease)
-            transaction.remember(self._beaten, member, transaction.now, set())
+            member = self._presence.join(transaction)
         grp = groups.register(transaction.connection, reader.source, reader.name, member)
         transaction.remember(setattr, reader, "grp", grp)
         transaction.remember(self._readers.append, reader)
@@ -142,9 +121,7 @@ class Box:
 
     def depart(self, transaction: Transaction) -> None:
         """This process reads no more. A job."""
-        if transaction.member is not None:
-            members.bury(transaction.connection, [transaction.member])
-            transaction.remember(setattr, self, "_member", None)
+        self._presence.leave(transaction)
 
     def grant(self, reader: Reader, credit: int) -> None:
         """Let a reader be given so many more deliveries, or fewer."""
@@ -199,7 +176,7 @@ class Box:
             self._due = earliest_due(self._connection)
             self._changed = False
         now = self._clock.time()
-        if now >= self._beat_at:
+        if self._presence.is_due(now):
             return True
         hungry = self._hungry()
         if hungry and self._due <= now:
@@ -268,8 +245,8 @@ class Box:
             self._begun = True
             try:
                 transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing)
-                transaction.member = self._member
-                if self._member is not None and transaction.now >= self._beat_at:
+                transaction.member = self._presence.member
+                if self._presence.is_due(transaction.now):
                     self._unasked(self._stay_alive, transaction)
                 outcomes = [self._attempt(job.work, transaction) for job in jobs]
                 taken = self._unasked(self._serve, transaction) or []
@@ -332,32 +309,17 @@ class Box:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._synchronous = full
 
-    # The heartbeat.
-
     def _stay_alive(self, transaction: Transaction) -> None:
-        member = transaction.member
-        if member is None:
+        if self._presence.beat(transaction):
             return
-        connection, until = transaction.connection, transaction.now + self._lease
-        if not members.beat(connection, member, until):
-            # Frozen for so long that somebody declared us dead: everything is made anew.
-            member = transaction.member = members.join(connection, until)
-            for reader in self._readers:
-                grp = groups.register(connection, reader.source, reader.name, member)
-                transaction.remember(setattr, reader, "grp", grp)
-                transaction.remember(self._hot.add, grp)
+        # Frozen for so long that somebody declared us dead: everything is made anew.
+        member = self._presence.join(transaction)
+        for reader in self._readers:
+            grp = groups.register(transaction.connection, reader.source, reader.name, member)
+            transaction.remember(setattr, reader, "grp", grp)
+            transaction.remember(self._hot.add, grp)
+        if self._readers:
             log.warning("message box %s: this process was taken for dead; it has joined again", self.path)
-        # Whoever was expired at our last beat as well is dead; a machine that slept has had time to beat.
-        expired = members.expired(connection, transaction.now)
-        dead = expired & self._suspects
-        if dead:
-            members.bury(connection, dead)
-        transaction.remember(self._beaten, member, transaction.now, expired - dead)
-
-    def _beaten(self, member: int, now: float, suspects: set[int]) -> None:
-        self._member = member
-        self._beat_at = now + self._lease / 3
-        self._suspects = suspects
 
     def _trouble(self, trouble: BaseException | None) -> None:
         if trouble is not None:
@@ -373,6 +335,6 @@ class Box:
 def _identity(file: Path) -> tuple[int, int]:
     try:
         status = file.stat()
-    except FileNotFoundError:
+    except OSError:
         return (0, 0)
     return status.st_dev, status.st_ino

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from pabal.messagebox.sqlite.box import Box, Outcome, Reader
+from pabal.messagebox.sqlite.box import Box, Outcome
+from pabal.messagebox.sqlite.reader import Reader
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.model.transport import Delivery

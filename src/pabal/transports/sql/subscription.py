@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from pabal.messagebox.sqlite.box import Reader
+from pabal.messagebox.sqlite.reader import Reader
 from pabal.messagebox.sqlite.settle import extend, lease_of, release, settle
 from pabal.messagebox.sqlite.take import Lease
 from pabal.messagebox.sqlite.writer import Writer
