@@ -31,7 +31,7 @@ _IN_A_ROW = 64
 _WINDOWS_IN_HAND = 10
 """How many windows of deliveries may wait for their settlement before no more are received."""
 
-_FAREWELL = 5.0
+_FAREWELL = 2.0
 """Seconds that a cancelled handler, and then the last settlements, have to end."""
 
 
@@ -100,6 +100,7 @@ class Worker:
         Returns what had not ended then; its handlers are cancelled and its messages given back.
         """
         self._stopping = True
+        self._subscription.resize(0)  # or it would take again what is given back
         await _cancel([self._feeder])
         while self._queue:
             self._settler.add(Settled(self._queue.popleft(), RELEASED))
