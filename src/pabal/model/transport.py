@@ -20,6 +20,8 @@ from pabal.model.errors import PabalError
 from pabal.model.message import Message
 from pabal.model.outcome import Failure, Outcome, Settlement
 
+OnDead = Literal["park", "continue"]
+
 
 class GroupId(msgspec.Struct, frozen=True):
     """A group's identity: the channel or pattern it reads, and its name."""
@@ -77,6 +79,12 @@ class Source(msgspec.Struct, frozen=True):
         window: how many deliveries the subscription holds ready; 0: registered, but it takes nothing yet.
         start: where a new group begins in a kept log; None: the transport's default.
         on_revoke: awaited before partitions go to another member.
+        on_dead: of an ordered group, what becomes of the later messages of a key whose message ended as a dead
+            letter (exhausted, rejected, undecodable or expired): ``park`` holds them back, waiting in the group,
+            until the letter is redriven (it goes first, at its old place) or discarded; ``continue`` lets them run.
+
+    `ordered` and `on_dead` belong to the group: whoever reads it otherwise than its living members do, or while it
+    has a backlog, is refused with ConfigurationError.
     """
 
     channel: str
@@ -85,6 +93,7 @@ class Source(msgspec.Struct, frozen=True):
     window: int = 100
     start: Literal["oldest", "new"] | datetime | None = None
     on_revoke: Callable[[], Awaitable[None]] | None = None
+    on_dead: OnDead = "park"
 
 
 class Delivery(msgspec.Struct, frozen=True, eq=False):
@@ -166,7 +175,11 @@ class Transport(Protocol):
         ...
 
     async def subscribe(self, source: Source, /) -> Subscription:
-        """Register a reader. Once this has returned, no later publish misses it."""
+        """Register a reader. Once this has returned, no later publish misses it.
+
+        Raises ConfigurationError for a source that is none and for a group that is read in another mode, and
+        CapabilityError for what the transport cannot do.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -221,7 +234,9 @@ class Parks(Protocol):
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A group as an operator sees it: how many messages are ready, waiting (delayed or to be retried) and leased.
 
-    `oldest` is the time of the oldest message that is not done, `members` how many living readers there are.
+    `oldest` is the time of the oldest message that is not done, `members` how many living readers there are. What is
+    held back behind another message of its key is waiting. A transport whose members own what they read without
+    marking it counts what they have in hand as ready.
     """
 
     source: str
