@@ -37,6 +37,10 @@ class Trouble:
         if verb in self.before:
             await self.before[verb](given)
 
+    def at(self, other: Trouble) -> str:
+        """A URL of the server of `other`, with trouble of its own."""
+        return f"{self.url}?server={other.url.partition('://')[2]}&lease=30"
+
     def fail(self, verb: str, error: Exception | None = None) -> None:
         """From now on `verb` fails."""
 
@@ -53,7 +57,9 @@ class Trouble:
 class TroubleTransport:
     def __init__(self, address: Address, /, *, clock: Clock) -> None:
         self._trouble = Trouble.known[address.netloc]
-        self._memory = MemoryTransport(Address(f"memory{address.url.removeprefix('trouble')}"), clock=clock)
+        server = address.query.get("server", address.netloc)
+        lease = address.query.get("lease", "30")
+        self._memory = MemoryTransport(Address(f"memory://{server}?lease={lease}"), clock=clock)
 
     async def open(self) -> Capabilities:
         await self._trouble.meet("open", None)

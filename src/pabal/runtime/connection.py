@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 
+from msgspec import structs
+
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Settles
 from pabal.model.clock import Clock
@@ -21,6 +23,7 @@ from pabal.runtime.registry import make_transport
 from pabal.runtime.reply import Requester, Responder, requests_of
 from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
+from pabal.runtime.window import Window, first_size
 from pabal.runtime.worker import Worker
 
 
@@ -106,14 +109,16 @@ class Connection:
             responder=self._responder,
             executor=executor,
         )
-        subscription = await self.transport.subscribe(source)
+        shared = handler.group is not None and self.can.settles is not Settles.NONE
+        window = first_size(source.window, handler.concurrency, shared=shared)
+        subscription = await self.transport.subscribe(structs.replace(source, window=window))
         return Worker(
             handler,
             source,
             subscription,
             attempt,
             counters=counters,
-            gives_back=self.can.settles is not Settles.NONE,
+            window=Window(source.window, handler.concurrency, subscription.lease, shared=shared),
             box=self._box,
             clock=self._clock,
         )

@@ -6,6 +6,11 @@ _LONGEST_WAIT = 1.0
 _START = 2
 
 
+def first_size(most: int, concurrency: int, *, shared: bool) -> int:
+    """The size that a window has before anything is known about its handler."""
+    return max(min(most, concurrency + _START) if shared else most, concurrency)
+
+
 class Window:
     """A window that fits its handler: what waits starts soon, within a quarter of the lease at the latest.
 
@@ -20,7 +25,7 @@ class Window:
         self._average = 0.0
         self._seen = 0
         self._shared = shared
-        self.size = min(self._most, concurrency + _START) if shared else self._most
+        self.size = first_size(most, concurrency, shared=shared)
 
     def observe(self, seconds: float) -> bool:
         """Take note of how long one call took; returns whether `size` has changed."""

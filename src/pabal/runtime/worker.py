@@ -38,7 +38,7 @@ _FAREWELL = 2.0
 class Worker:
     """Runs one handler on one subscription, from `start` to `drain`.
 
-    `failed` gets the error that made it stop by itself. `gives_back` says whether what is released comes again.
+    `failed` gets the error that made it stop by itself.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Worker:
         attempt: Attempt,
         *,
         counters: Counters,
-        gives_back: bool,
+        window: Window,
         box: Parks | None,
         clock: Clock,
     ) -> None:
@@ -59,8 +59,7 @@ class Worker:
         self._subscription = subscription
         self._attempt = attempt
         self._clock = clock
-        shared = gives_back and handler.group is not None
-        self._window = Window(source.window, handler.concurrency, subscription.lease, shared=shared)
+        self._window = window
         self._most_in_hand = _WINDOWS_IN_HAND * source.window
         self._queue: deque[Delivery] = deque()
         self._in_hand: set[Delivery] = set()
@@ -141,15 +140,22 @@ class Worker:
 
     async def _feed(self) -> None:
         while True:
-            for delivery in await self._subscription.receive(self._window.size):
+            for delivery in await self._subscription.receive(max(1, self._window.size // 2)):
                 self._queue.append(delivery)
                 self._in_hand.add(delivery)
             self._empty.clear()
             for _ in range(min(len(self._queue), len(self._idle_lanes))):
                 _wake(self._idle_lanes.popleft())
-            while len(self._queue) >= self.handler.concurrency or len(self._in_hand) >= self._most_in_hand:
+            while self._is_sated():
                 self._hungry.clear()
                 await self._hungry.wait()
+
+    def _is_sated(self) -> bool:
+        if len(self._in_hand) >= self._most_in_hand:
+            return True
+        if self._window.size <= self.handler.concurrency:  # a slow handler: others may be free to begin what waits
+            return bool(self._queue) or not self._idle_lanes
+        return len(self._queue) >= self.handler.concurrency
 
     def _open_lane(self) -> None:
         lane = self._spawn("lane", self._lane())
