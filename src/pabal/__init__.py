@@ -21,6 +21,7 @@ from pabal.model.errors import (
 from pabal.model.message import Message
 from pabal.model.outcome import Failure, Reject, Retry, Settlement
 from pabal.model.transport import Receipt
+from pabal.router import Router
 from pabal.runtime.context import BlockingContext, Context
 from pabal.runtime.publisher import Outgoing
 from pabal.runtime.reports import DrainReport
@@ -52,6 +53,7 @@ __all__ = [
     "RequestFailed",
     "RequestTimeout",
     "Retry",
+    "Router",
     "Settlement",
     "Unrouted",
 ]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Literal, Self, TypeVar, get_args, overload
+from typing import Any, Self, TypeVar, get_args, overload
 
 from pabal.model.address import Address
 from pabal.model.channel import Channel
 from pabal.model.clock import Clock, SystemClock
-from pabal.model.codec import Codec, Decode, JsonCodec, compile_decoder
+from pabal.model.codec import Codec, Decode, compile_decoder
 from pabal.model.errors import ConfigurationError
-from pabal.model.names import check_group, check_source
+from pabal.model.names import check_group
 from pabal.model.transport import Receipt, Source
+from pabal.router import Router, source_of
 from pabal.runtime.connection import Connection, connect
 from pabal.runtime.consumer import Consumer
 from pabal.runtime.crew import Crew
@@ -27,17 +28,13 @@ from pabal.runtime.publisher import OnUnrouted, Outgoing
 from pabal.runtime.reports import DrainReport
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signals import on_signals
-from pabal.runtime.signature import Function, function_name, read_signature
 
 log = logging.getLogger("pabal")
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Function)
-
-Delivered = Literal["at-least-once", "at-most-once"]
 
 
-class Bus:
+class Bus(Router):
     """Publishes to a transport and runs the handlers that read from it.
 
     The first use connects; once closed it stays closed. It belongs to the event loop of its first use.
@@ -81,7 +78,7 @@ class Bus:
             Address(dead_letters)
         self.name = name
         self._clock = clock or SystemClock()
-        self._codec = codec or JsonCodec()
+        super().__init__(codec=codec)
         self._retry = retry or Backoff()
         self._grace = grace
         self._connect = partial(
@@ -96,89 +93,9 @@ class Bus:
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
         self._closed = False
-        self._handlers: dict[tuple[str, str | None, object], Handler] = {}
         self._running = False
         self._crew: Crew | None = None
         self.dead_letters = DeadLetters(self._reach_dead_letters)
-
-    def handler(
-        self,
-        source: Channel[Any] | str,
-        *,
-        group: str,
-        retry: Backoff | None = None,
-        concurrency: int = 1,
-        ordered: bool = False,
-        timeout: float | None = None,
-        delivery: Delivered = "at-least-once",
-    ) -> Callable[[F], F]:
-        """Register a function for the messages of a channel or pattern, shared out among the group's members.
-
-        Args:
-            source: a channel or a pattern.
-            group: the group's name; every group gets each message once.
-            retry: when failed messages are tried again; None: the bus's.
-            concurrency: how many messages the function handles at once.
-            ordered: messages of one key one after another, across the group.
-            timeout: seconds that one call may take; for ``async def`` only.
-            delivery: ``"at-most-once"`` permits a transport that may lose messages.
-
-        Raises ConfigurationError for a bad name, a second handler of the same group and source, a signature that
-        cannot be called, and while the bus runs.
-        """
-        check_group(group)
-        wanted = _source_of(source)
-        _check_concurrency(concurrency)
-        if timeout is not None and not timeout > 0:
-            raise ConfigurationError("timeout is more than 0 seconds")
-        if delivery not in get_args(Delivered):
-            raise ConfigurationError(f"delivery is one of {', '.join(get_args(Delivered))}, not {delivery!r}")
-
-        def register(function: F) -> F:
-            signature = read_signature(function, self._codec)
-            if timeout is not None and signature.blocking:
-                raise ConfigurationError(
-                    f"handler {function_name(function)} is a plain def, whose thread cannot be cancelled: "
-                    "leave out timeout=, or make it async def"
-                )
-            self._register(
-                Handler(
-                    function=function,
-                    signature=signature,
-                    source=wanted,
-                    group=group,
-                    retry=retry,
-                    concurrency=concurrency,
-                    ordered=ordered,
-                    timeout=timeout,
-                    at_most_once=delivery == "at-most-once",
-                )
-            )
-            return function
-
-        return register
-
-    def listen(self, source: Channel[Any] | str, *, concurrency: int = 1) -> Callable[[F], F]:
-        """Register a function that gets its own copy of every message while this process lives.
-
-        At most once: a failure is logged and counted, not tried again. Raises as `handler` does.
-        """
-        wanted = _source_of(source)
-        _check_concurrency(concurrency)
-
-        def register(function: F) -> F:
-            self._register(
-                Handler(
-                    function=function,
-                    signature=read_signature(function, self._codec),
-                    source=wanted,
-                    group=None,
-                    concurrency=concurrency,
-                )
-            )
-            return function
-
-        return register
 
     async def publish(
         self,
@@ -260,7 +177,7 @@ class Bus:
         What was pulled and not settled goes back to the group at its end. Raises as `handler` does, and
         CapabilityError where the transport cannot keep it.
         """
-        wanted = Source(_source_of(source), check_group(group), window=0)
+        wanted = Source(source_of(source), check_group(group), window=0)
         into = source.type if isinstance(source, Channel) else type
         try:
             decode = compile_decoder(self._codec, into)
@@ -312,7 +229,7 @@ class Bus:
                 stack.push_async_callback(self.aclose)
             crew = await hire(
                 await self._open(),
-                self._handlers.values(),
+                self._handlers,
                 retry=self._retry,
                 grace=self._grace,
                 clock=self._clock,
@@ -340,15 +257,7 @@ class Bus:
     def _register(self, handler: Handler) -> None:
         if self._running:
             raise ConfigurationError(f"{handler.name}: register handlers before the bus runs")
-        # Listeners share nothing, so that a source may have any number of them.
-        who: object = handler.group if handler.group is not None else object()
-        key = (handler.source, handler.group, who)
-        if key in self._handlers:
-            raise ConfigurationError(
-                f"group {handler.group!r} of {handler.source} has a handler in this bus already; "
-                "give one of them another group, or raise its concurrency"
-            )
-        self._handlers[key] = handler
+        super()._register(handler)
 
     def _stopped(self) -> None:
         self._running = False
@@ -368,12 +277,3 @@ class Bus:
 
     def __repr__(self) -> str:
         return f"Bus({str(self._address)!r})"
-
-
-def _source_of(source: Channel[Any] | str) -> str:
-    return source.name if isinstance(source, Channel) else check_source(source)
-
-
-def _check_concurrency(concurrency: int) -> None:
-    if type(concurrency) is not int or concurrency < 1:
-        raise ConfigurationError("concurrency is a whole number, at least 1")
