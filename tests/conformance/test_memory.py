@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
 
-from pabal.testing import Promise, UrlSubject
-from tests.conformance.asked import asked
-
-numbers = count()
-
-
-def subject() -> UrlSubject:
-    """A store that nobody else uses."""
-    return UrlSubject(lambda: f"memory://conformance-{next(numbers)}", virtual=True)
+from pabal.model.message import new_id
+from pabal.testing import UrlSubject
+from pabal.testing.plugin import Conformance
 
 
-@pytest.mark.parametrize("promise", asked(lambda _: subject()))
-async def test_memory_keeps(promise: Promise) -> None:
-    """memory:// keeps the promise."""
-    await promise.check(subject())
+class TestMemory(Conformance):
+    @pytest.fixture
+    def subject(self) -> UrlSubject:
+        return UrlSubject(f"memory://{new_id()}", virtual=True)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pabal.testing import PROMISES, PromiseBroken, UrlSubject, promises
+from pabal.testing import PROMISES, PromiseBroken, UrlSubject, declared, promises
 from pabal.testing.saboteurs import LESS, SABOTEURS, Prefetching, Sabotaged, TamperedTransport, modest
-from tests.conformance.asked import declared
 
 numbers = count()
 
@@ -19,7 +18,7 @@ PAIRS = [(saboteur, name) for saboteur in SABOTEURS for name in SABOTEURS[sabote
 
 def memory(patience: float = 10.0) -> UrlSubject:
     """A store in memory that nobody else uses."""
-    return UrlSubject(lambda: f"memory://sabotaged-{next(numbers)}", virtual=True, patience=patience)
+    return UrlSubject(f"memory://sabotaged-{next(numbers)}", virtual=True, patience=patience)
 
 
 @pytest.mark.parametrize(("name", "promise"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
@@ -28,7 +27,7 @@ async def test_saboteur_is_caught(name: str, promise: str, tmp_path: Path) -> No
     saboteur = SABOTEURS[name]
     honest = memory(patience=0.2)
     if promise in DURABLE:
-        honest = UrlSubject(lambda: f"sqlite:///{tmp_path}/box.db", virtual=True, patience=1.0)
+        honest = UrlSubject(f"sqlite:///{tmp_path}/box.db", virtual=True, patience=1.0)
     with pytest.raises(PromiseBroken, match=f"breaks {promise}: "):
         await PROMISES[promise].check(Sabotaged(honest, saboteur.tamper))
 

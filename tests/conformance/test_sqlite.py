@@ -6,16 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pabal.testing import Promise, UrlSubject
-from tests.conformance.asked import asked
+from pabal.testing import UrlSubject
+from pabal.testing.plugin import Conformance
 
 
-def subject(folder: Path) -> UrlSubject:
-    """A file that nobody else uses."""
-    return UrlSubject(lambda: f"sqlite:///{folder}/box.db", virtual=True)
-
-
-@pytest.mark.parametrize("promise", asked(subject))
-async def test_sqlite_keeps(promise: Promise, tmp_path: Path) -> None:
-    """sqlite:// keeps the promise."""
-    await promise.check(subject(tmp_path))
+class TestSqlite(Conformance):
+    @pytest.fixture
+    def subject(self, tmp_path: Path) -> UrlSubject:
+        return UrlSubject(f"sqlite:///{tmp_path}/box.db", virtual=True)

@@ -1,28 +1,36 @@
-"""Checks for whoever writes a transport: the conformance kit.
+"""Checks for whoever writes a transport, the conformance kit, and time that tests can turn.
 
-    from pabal.testing import UrlSubject, promises
+    from pabal.testing import UrlSubject, declared, promises
 
-    for promise in promises(capabilities):
-        await promise.check(UrlSubject(lambda: "mine://localhost/test", virtual=False))
+    def subject():
+        return UrlSubject("mine://localhost/test", virtual=False)
 
-Nothing in here needs pytest.
+    for promise in promises(await declared(subject())):
+        await promise.check(subject())
+
+Nothing in here needs pytest; under pytest, `pabal.testing.plugin` makes a test of each promise.
 """
 
+from pabal.model.clock import Clock, SystemClock, VirtualClock
 from pabal.testing import topics as topics  # importing them registers their promises
 from pabal.testing.broken import PromiseBroken
 from pabal.testing.promise import PROMISES, Need, Promise, not_asked, promise, promises
 from pabal.testing.stage import Reader, Stage
-from pabal.testing.subject import Subject, UrlSubject
+from pabal.testing.subject import Subject, UrlSubject, declared
 
 __all__ = [
     "PROMISES",
+    "Clock",
     "Need",
     "Promise",
     "PromiseBroken",
     "Reader",
     "Stage",
     "Subject",
+    "SystemClock",
     "UrlSubject",
+    "VirtualClock",
+    "declared",
     "not_asked",
     "promise",
     "promises",

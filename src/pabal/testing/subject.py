@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
+from pabal.model.address import Address
+from pabal.model.capabilities import Capabilities
 from pabal.model.clock import Clock, SystemClock, VirtualClock
-from pabal.model.transport import Transport
+from pabal.model.transport import Transport, TransportFactory
 from pabal.runtime.registry import make_transport
 
 
@@ -40,24 +41,32 @@ class Subject(Protocol):
 
 
 class UrlSubject:
-    """A transport by its URL; `url` is called once and names a store that nobody else uses.
+    """A transport by its URL, which names a store that nobody else uses.
 
     With ``virtual=True`` its time stands still and is turned by the promises, which is right for whatever takes
-    its time from `Clock` alone; a server with a clock of its own needs ``virtual=False``.
+    its time from `Clock` alone; a server with a clock of its own needs ``virtual=False``, and real seconds. `factory`
+    makes the transport where its scheme has no entry point yet. `patience` is in seconds of real time.
     """
 
-    def __init__(self, url: Callable[[], str], *, virtual: bool, patience: float = 10.0) -> None:
-        self.url = url()
-        self.name = self.url.partition("://")[0]
+    def __init__(
+        self, url: str, *, virtual: bool, factory: TransportFactory | None = None, patience: float = 10.0
+    ) -> None:
+        self.url = url
+        self.name = url.partition("://")[0]
         self.patience = patience
         self.clock: Clock = VirtualClock() if virtual else SystemClock()
+        self._factory = factory
         self._connected: list[Transport] = []
 
     async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
         """A new transport of the URL, with `lease` and `max_body` as its options."""
         options = [f"{name}={value}" for name, value in (("lease", lease), ("max_body", max_body)) if value is not None]
         separator = "&" if "?" in self.url else "?"
-        transport = make_transport(self.url + (separator + "&".join(options) if options else ""), clock=self.clock)
+        url = self.url + (separator + "&".join(options) if options else "")
+        if self._factory is not None:
+            transport = self._factory(Address(url), clock=self.clock)
+        else:
+            transport = make_transport(url, clock=self.clock)
         self._connected.append(transport)
         return transport
 
@@ -74,3 +83,12 @@ class UrlSubject:
             return
         self.clock.advance(seconds)
         await asyncio.sleep(0)
+
+
+async def declared(subject: Subject) -> Capabilities:
+    """What the subject's transport declares when it is opened."""
+    transport = await subject.connect()
+    try:
+        return await transport.open()
+    finally:
+        await transport.aclose()

@@ -1,0 +1,95 @@
+"""The conformance kit under pytest: a test for each promise, in four lines.
+
+    from pabal.testing import UrlSubject
+    from pabal.testing.plugin import Conformance
+
+    class TestFiles(Conformance):
+        @pytest.fixture
+        def subject(self, tmp_path):
+            return UrlSubject(f"files://{tmp_path}/box", virtual=True)
+
+It needs pytest and nothing else, no asyncio plugin either. It is no entry point: a run that never imports it pays
+nothing for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from textwrap import fill
+from typing import Any
+
+import pytest
+
+from pabal.testing.promise import PROMISES, Promise
+from pabal.testing.subject import Subject, declared
+
+_NOT_ASKED = "not asked"
+
+
+class Conformance:
+    """Give a subclass a fixture ``subject``, and it has a test for each promise, called by the promise's name.
+
+    The fixture returns a new `Subject` for each test, on a store that nobody else uses. What the subject's transport
+    declares decides which promises are asked of it; the others are listed with their reasons when the run ends.
+    """
+
+    def __init_subclass__(cls) -> None:
+        """Add the promises that there are by now; what the class has under a promise's name stays."""
+        super().__init_subclass__()
+        for each in PROMISES.values():
+            if not hasattr(cls, each.name):
+                setattr(cls, each.name, _test(each))
+
+    @pytest.fixture(autouse=True)
+    def _explained(self, request: pytest.FixtureRequest) -> None:
+        plugins = request.config.pluginmanager
+        if not plugins.has_plugin(_Summary.__name__):
+            plugins.register(_Summary(), _Summary.__name__)
+
+
+def _test(promise: Promise) -> Callable[..., None]:
+    def test(self: Conformance, subject: Subject, request: pytest.FixtureRequest) -> None:  # noqa: ARG001 - a method
+        __tracebackhide__ = True
+        # A loop of our own: others' asyncio plugins may have set one, and find it unchanged.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            unmet = promise.unmet(runner.run(declared(subject)))
+            if unmet is None:
+                runner.run(promise.check(subject))
+        if unmet is not None:
+            request.node.user_properties.append(("promise", _NOT_ASKED))
+            pytest.skip(unmet)
+
+    test.__name__ = promise.name
+    test.__qualname__ = f"{Conformance.__qualname__}.{promise.name}"
+    test.__doc__ = promise.text
+    test.__test__ = True  # type: ignore[attr-defined]  # so pytest takes it for a test, whatever its name
+    return test
+
+
+class _Summary:
+    """Counts a promise that is not asked apart from skipped tests, and says at the end why it is not."""
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:
+        if report.skipped and dict(getattr(report, "user_properties", ())).get("promise") == _NOT_ASKED:
+            return _NOT_ASKED, "-", _NOT_ASKED.upper()
+        return None
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        left_out: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for report in terminalreporter.stats.get(_NOT_ASKED, ()):
+            subject, _, name = report.nodeid.rpartition("::")
+            left_out[subject][_reason(report)].append(name)
+        if left_out:
+            terminalreporter.section("promises that are not asked")
+        for subject, reasons in left_out.items():
+            terminalreporter.write_line(subject)
+            for reason, names in reasons.items():
+                line = f"{', '.join(names)}: {reason}"
+                terminalreporter.write_line(fill(line, 120, initial_indent="  ", subsequent_indent="    "))
+
+
+def _reason(report: Any) -> str:
+    _, _, reason = report.longrepr
+    return str(reason).removeprefix("Skipped: ")
