@@ -10,7 +10,7 @@ from pabal.testing import PROMISES, not_asked, promises
 # What a promise checks on the other side, where there is nothing to refuse.
 SAID_OTHERWISE = {
     "durable": "findings_are_told",
-    "max_body": "body_limit_is_exact",
+    "max_body": "large_body_arrives",
 }
 # No transport writes in the user's own transaction through this contract yet.
 WITHOUT_PROTOCOL = {"enlists"}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from pabal.model.clock import Timer
 from pabal.model.errors import ConnectionFailed
-from pabal.model.transport import Delivery, Source, Subscription
+from pabal.model.outcome import RELEASED, Settlement
+from pabal.model.transport import Delivery, Settled, Source, Subscription
 from pabal.testing.saboteurs.tampering import TamperedSubscription, TamperedTransport
 
 
@@ -24,6 +25,7 @@ class PrefetchingSubscription(TamperedSubscription):
         self._timer: Timer | None = None
         self._filling = asyncio.create_task(self._fill(), name=f"prefetch {source.channel}")
         self._extending: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Task[Sequence[Settlement]]] = set()
         self.watch()
 
     def watch(self) -> None:
@@ -42,9 +44,19 @@ class PrefetchingSubscription(TamperedSubscription):
         return taken
 
     def resize(self, window: int, /) -> None:
-        """Hold at most `window` ready from now on."""
+        """Hold at most `window` ready from now on; what is held beyond goes back."""
         self.window = window
+        self.inner.resize(window)
         self._changed.set()
+        self.trim()
+
+    def trim(self) -> None:
+        """Give back what is held beyond the window."""
+        surplus = [Settled(self.buffer.pop(), RELEASED) for _ in range(len(self.buffer) - self.window)]
+        if surplus:
+            returning = asyncio.get_running_loop().create_task(self._give_back(surplus), name="give back what waits")
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
 
     async def aclose(self) -> None:
         """Stop filling; the subscription behind releases what waits."""
@@ -54,8 +66,8 @@ class PrefetchingSubscription(TamperedSubscription):
             self._timer.cancel()
         self._filling.cancel()
         await asyncio.wait([self._filling])
-        if self._extending is not None:
-            await asyncio.wait([self._extending])
+        if ending := [*self._returning, *([self._extending] if self._extending is not None else [])]:
+            await asyncio.wait(ending)
         self.buffer.clear()
         await self.inner.aclose()
 
@@ -67,9 +79,13 @@ class PrefetchingSubscription(TamperedSubscription):
                 got = await self.inner.receive(self.window - len(self.buffer))
                 self.buffer.extend(got)
                 self._changed.set()
+                self.trim()  # it was resized while these were on their way
         except ConnectionFailed:
             self._ended = True
             self._changed.set()
+
+    async def _give_back(self, surplus: list[Settled]) -> Sequence[Settlement]:
+        return await self.inner.settle(surplus)
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -48,6 +48,34 @@ class IgnoresResize(TamperedTransport):
     reading = _Hoarding
 
 
+class _NeverEmpty(PrefetchingSubscription):
+    def __init__(self, inner: Subscription, transport: TamperedTransport, source: Source) -> None:
+        inner.resize(max(1, source.window))
+        super().__init__(inner, transport, replace(source, window=max(1, source.window)))
+
+    def resize(self, window: int, /) -> None:
+        super().resize(max(1, window))
+
+
+@saboteur("window_of_zero_takes_nothing", "resize_to_zero_gives_back")
+class TakesZeroForOne(TamperedTransport):
+    """Holds one delivery ready where it should hold none."""
+
+    reading = _NeverEmpty
+
+
+class _Keeping(PrefetchingSubscription):
+    def trim(self) -> None:
+        """Nothing goes back."""
+
+
+@saboteur("resize_to_zero_gives_back")
+class KeepsWhatItHeld(TamperedTransport):
+    """Takes no more after resize, but gives nothing back of what it held."""
+
+    reading = _Keeping
+
+
 @saboteur("slow_member_does_not_hoard", "joining_member_shares")
 class Hoards(TamperedTransport):
     """Holds ready all there is, whatever the window."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pabal.model.errors import CapabilityError
 from pabal.model.outcome import ACKED
 from pabal.model.transport import Source
-from pabal.testing.broken import expect_each_once, expect_that
+from pabal.testing.broken import expect, expect_each_once, expect_that
 from pabal.testing.promise import SETTLES_EACH, has, lacks, promise
 from pabal.testing.stage import Stage, ids, raised
 
@@ -65,6 +67,47 @@ async def resized_window_holds(stage: Stage) -> None:
     await stage.publish(transport, more)
     got += await slow.handle(50)
     expect_each_once(ids(got), ids(messages + more), "the messages")
+
+
+@promise(has("groups"), SETTLES_EACH)
+async def window_of_zero_takes_nothing(stage: Stage) -> None:
+    """A member with a window of 0 leaves all to the others, even while it waits, until it is resized."""
+    transport, channel = await stage.connect(), stage.channel("idle")
+    idle = await stage.subscribe(transport, channel, "members", window=0)
+    quick = await stage.subscribe(await stage.connect(), channel, "members", window=5)
+    messages = stage.messages(channel, 30)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(idle.subscription.receive(10), name="receive with a window of 0")
+        await asyncio.sleep(0)
+        await stage.publish(transport, messages[:20])
+        got = await quick.handle(20)
+        expect(waiting.done(), False, "the end of a receive with a window of 0")
+        await quick.close()
+        await stage.publish(transport, messages[20:])
+        idle.subscription.resize(10)
+        async with stage.within("a delivery once the window is no longer 0"):
+            woken = list(await waiting)
+    await idle.done(woken, ACKED)
+    got += woken + await idle.handle(10 - len(woken))
+    expect_each_once(ids(got), ids(messages), "the messages")
+
+
+@promise(has("groups"), SETTLES_EACH)
+async def resize_to_zero_gives_back(stage: Stage) -> None:
+    """Resizing to 0 gives back what a member held ready, uncounted; what it has in hand stays its own."""
+    transport, channel = await stage.connect(), stage.channel("emptied")
+    idle = await stage.subscribe(transport, channel, "members", window=20)
+    messages = stage.messages(channel, 20)
+    await stage.publish(transport, messages)
+    in_hand = await idle.take(3)
+    idle.subscription.resize(0)
+    quick = await stage.subscribe(await stage.connect(), channel, "members", window=5)
+    got = await quick.handle(17)
+    if stage.capabilities.counts_attempts:
+        expect({delivery.attempt for delivery in got}, {1}, "the attempts of what was held ready")
+    await idle.done(in_hand, ACKED)
+    expect_each_once(ids(in_hand + got), ids(messages), "the messages")
+    await stage.expect_nothing_else(transport, quick)
 
 
 @promise(has("groups"), SETTLES_EACH)

@@ -12,7 +12,7 @@ SMALL = 10_000
 LARGE = 1_000_000
 
 
-@promise(has("groups"))
+@promise(has("groups", "max_body"))
 async def body_limit_is_exact(stage: Stage) -> None:
     """A body of exactly the limit is taken, one byte more is MessageTooLarge in its receipt, the others are taken."""
     transport, channel = await stage.connect(max_body=SMALL), stage.channel("limit")
