@@ -79,9 +79,9 @@ class Attempt:
                 message,
                 delivery.attempt,
                 self._group,
-                source=self._source,
-                publisher=self._publisher,
-                requester=self._requester,
+                self._source,
+                self._publisher,
+                self._requester,
             )
             if self._timeout is None:
                 result = await isolated(self._invoke(value, context))

@@ -36,7 +36,6 @@ class Context:
         message: Message,
         attempt: int,
         group: str | None,
-        *,
         source: str,
         publisher: Publisher,
         requester: Requester,

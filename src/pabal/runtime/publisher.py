@@ -32,6 +32,7 @@ from pabal.runtime.stepping import bounded
 OnUnrouted = Literal["dead-letter", "drop", "raise"]
 
 _NO_HEADERS: Mapping[str, str] = {}
+_TOO_LONG = 1e10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -144,7 +145,11 @@ class Publisher:
         self, channel: Channel[Any] | str, values: Iterable[object], *, timeout: float
     ) -> Sequence[Receipt]:
         """Hand values to the transport in order; raises PublishError when any of them was not taken."""
-        posts = [self._post(channel, value) for value in values]
+        message, park = self.message, self._park
+        posts = [
+            self._post(channel, value) if isinstance(value, Outgoing) else Post(message(channel, value), park=park)
+            for value in values
+        ]
         if not posts:
             return []
         receipts = await self._send(posts, timeout)
@@ -152,16 +157,15 @@ class Publisher:
             await self._look_after([post.message for post in posts], receipts, timeout)
         return receipts
 
-    def _post(self, channel: Channel[Any] | str, value: object) -> Post:
-        if not isinstance(value, Outgoing):
-            return Post(self.message(channel, value), park=self._park)
+    def _post(self, channel: Channel[Any] | str, value: Outgoing) -> Post:
         message = self.message(
             channel, value.value, key=value.key, headers=value.headers, expires=value.expires, id=value.id
         )
         return Post(message, self._due(value.delay), park=self._park)
 
     async def _send(self, posts: Sequence[Post], timeout: float) -> Sequence[Receipt]:
-        _seconds("timeout", timeout)
+        if type(timeout) is not float or not 0 <= timeout < _TOO_LONG:
+            timeout = _seconds("timeout", timeout)
         try:
             return await bounded(self._transport.publish(posts), timeout)
         except TimeoutError:
@@ -205,7 +209,7 @@ def check_key(key: str) -> str:
 
 
 def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < 1e10:
+    if not isinstance(value, int | float) or not 0 <= value < _TOO_LONG:
         raise ConfigurationError(f"{name} is seconds from now, at least 0, not {value!r}")
     return float(value)
 

@@ -200,7 +200,9 @@ def _locals_around(function: Any) -> dict[str, Any]:
     while frame is not None:
         if code in frame.f_code.co_consts:
             return dict(frame.f_locals)
-        if known is None and not frame.f_globals.get("__name__", "").startswith(("pabal.runtime", "pabal.bus", "pabal.router")):
+        if known is None and not frame.f_globals.get("__name__", "").startswith(
+            ("pabal.runtime", "pabal.bus", "pabal.router")
+        ):
             known = {name: value for name, value in frame.f_locals.items() if name not in own}
         frame = frame.f_back
     return known or {}

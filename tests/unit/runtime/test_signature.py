@@ -40,7 +40,7 @@ def decoded(function: Callable[..., Any], body: bytes, content_type: str | None 
 
 
 async def call(function: Callable[..., Any], value: Any = "value") -> tuple[Any, Context]:
-    context = Context(message(), 1, "g", source="a", publisher=None, requester=None)  # type: ignore[arg-type]
+    context = Context(message(), 1, "g", "a", None, None)  # type: ignore[arg-type]
     threads = Threads(1)
     try:
         return await compile_invoke(function, read(function), threads)(value, context), context
@@ -384,6 +384,6 @@ async def test_stop_iteration_in_a_thread() -> None:
 
 async def test_blocking_context_does_not_block_the_loop() -> None:
     """A blocking context used in the event loop is an error, where it would wait for itself."""
-    context = Context(message(), 1, "g", source="a", publisher=None, requester=None)  # type: ignore[arg-type]
+    context = Context(message(), 1, "g", "a", None, None)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="use async def"):
         BlockingContext(context, asyncio.get_running_loop()).publish("a", 1)
