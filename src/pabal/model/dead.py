@@ -43,6 +43,15 @@ class LetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
     reason: Reason | None = None
 
+    def fits(self, letter: DeadLetter) -> bool:
+        """Whether `letter` is one of those; for a transport that looks at each."""
+        return (
+            (self.ids is None or letter.id in self.ids)
+            and (self.channel is None or letter.message.channel == self.channel)
+            and (self.group is None or letter.group == self.group)
+            and (self.reason is None or letter.reason == self.reason)
+        )
+
 
 class Redriven(msgspec.Struct, frozen=True):
     """What became of one redrive.

@@ -46,14 +46,7 @@ class Letters:
             candidates = list(self._kept.values())
         else:
             candidates = [self._kept[id] for id in dict.fromkeys(wanted.ids) if id in self._kept]
+            wanted = replace(wanted, ids=None)  # many ids would be compared with each letter
         for kept in sorted(candidates, key=lambda kept: kept.letter.parked):
-            if kept.letter.id in self._kept and _fits(kept.letter, wanted):
+            if kept.letter.id in self._kept and wanted.fits(kept.letter):
                 yield kept.letter
-
-
-def _fits(letter: DeadLetter, wanted: LetterFilter) -> bool:
-    return (
-        (wanted.channel is None or letter.message.channel == wanted.channel)
-        and (wanted.group is None or letter.group == wanted.group)
-        and (wanted.reason is None or letter.reason == wanted.reason)
-    )
