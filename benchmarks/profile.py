@@ -73,8 +73,10 @@ def _table(what: str, samples: str) -> Table:
     each = 1e6 / _RATE / _TOTAL
     table = Table("thread", "where", title=RUNS[what], title_justify="left")
     table.add_column("µs a message", justify="right")
+    table.add_column("share", justify="right")
+    whole = sum(threads.values())
     for (thread, where), count in spots.most_common(_SHOWN):
-        table.add_row(thread, where, f"{count * each:.2f}")
+        table.add_row(thread, where, f"{count * each:.2f}", f"{count / whole:.1%}")
     table.caption = ", ".join(f"{thread} {count * each:.2f} µs" for thread, count in threads.most_common())
     return table
 
