@@ -16,8 +16,8 @@ from pabal.model.clock import Clock, SystemClock
 from pabal.model.codec import Codec, Decode, compile_decoder
 from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_group
-from pabal.model.transport import Receipt, Source
-from pabal.router import Router, source_of
+from pabal.model.transport import Receipt, Source, Start
+from pabal.router import Router, check_start, source_of
 from pabal.runtime.connection import Connection, connect
 from pabal.runtime.consumer import Consumer
 from pabal.runtime.crew import Crew
@@ -159,25 +159,32 @@ class Bus(Router):
 
     @overload
     def consumer(
-        self, source: Channel[T], *, group: str, retry: Backoff | None = None
+        self, source: Channel[T], *, group: str, retry: Backoff | None = None, start: Start | None = None
     ) -> AbstractAsyncContextManager[Consumer[T]]: ...
     @overload
     def consumer(
-        self, source: str, *, group: str, type: type[T], retry: Backoff | None = None
+        self, source: str, *, group: str, type: type[T], retry: Backoff | None = None, start: Start | None = None
     ) -> AbstractAsyncContextManager[Consumer[T]]: ...
     @overload
     def consumer(
-        self, source: str, *, group: str, retry: Backoff | None = None
+        self, source: str, *, group: str, retry: Backoff | None = None, start: Start | None = None
     ) -> AbstractAsyncContextManager[Consumer[Any]]: ...
     def consumer(
-        self, source: Channel[Any] | str, *, group: str, type: Any = Any, retry: Backoff | None = None
+        self,
+        source: Channel[Any] | str,
+        *,
+        group: str,
+        type: Any = Any,
+        retry: Backoff | None = None,
+        start: Start | None = None,
     ) -> AbstractAsyncContextManager[Consumer[Any]]:
         """Pull the messages of a group by hand, for the length of an ``async with``.
 
-        What was pulled and not settled goes back to the group at its end. Raises as `handler` does, and
-        CapabilityError where the transport cannot keep it.
+        What was pulled and not settled goes back to the group at its end. `start` is that of `handler`. Raises as
+        `handler` does, and CapabilityError where the transport cannot keep it.
         """
-        wanted = Source(source_of(source), check_group(group), window=0)
+        check_start(start)
+        wanted = Source(source_of(source), check_group(group), window=0, start=start)
         into = source.type if isinstance(source, Channel) else type
         try:
             decode = compile_decoder(self._codec, into)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal, TypeVar, get_args
 
 from pabal.model.channel import Channel
 from pabal.model.codec import Codec, JsonCodec
 from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_group, check_source
+from pabal.model.transport import OnDead, Start
 from pabal.runtime.handler import Handler
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, function_name, read_signature
@@ -36,8 +38,10 @@ class Router:
         retry: Backoff | None = None,
         concurrency: int = 1,
         ordered: bool = False,
+        on_dead: OnDead = "park",
         timeout: float | None = None,
         delivery: Delivered = "at-least-once",
+        start: Start | None = None,
     ) -> Callable[[F], F]:
         """Register a function for the messages of a channel or pattern, shared out among the group's members.
 
@@ -47,8 +51,12 @@ class Router:
             retry: when failed messages are tried again; None: the bus's.
             concurrency: how many messages the function handles at once.
             ordered: messages of one key one after another, across the group.
+            on_dead: of ordered messages, what becomes of the later ones of a key whose message became a dead letter:
+                ``"park"`` holds them back until it is redriven or discarded, ``"continue"`` lets them run.
             timeout: seconds that one call may take; for ``async def`` only.
             delivery: ``"at-most-once"`` permits a transport that may lose messages.
+            start: where a new group begins, on a transport that keeps a log: at the ``"oldest"`` message, at what is
+                ``"new"``, or at a time; None: the channel's first group at the oldest, later ones at what is new.
 
         Raises ConfigurationError for a bad name, a second handler of the same group and source, a signature that
         cannot be called, and while the bus runs.
@@ -60,6 +68,9 @@ class Router:
             raise ConfigurationError("timeout is more than 0 seconds")
         if delivery not in get_args(Delivered):
             raise ConfigurationError(f"delivery is one of {', '.join(get_args(Delivered))}, not {delivery!r}")
+        if on_dead not in get_args(OnDead):
+            raise ConfigurationError(f"on_dead is one of {', '.join(get_args(OnDead))}, not {on_dead!r}")
+        check_start(start)
 
         def register(function: F) -> F:
             signature = read_signature(function, self._codec)
@@ -77,8 +88,10 @@ class Router:
                     retry=retry,
                     concurrency=concurrency,
                     ordered=ordered,
+                    on_dead=on_dead,
                     timeout=timeout,
                     at_most_once=delivery == "at-most-once",
+                    start=start,
                 )
             )
             return function
@@ -131,6 +144,16 @@ class Router:
 def source_of(source: Channel[Any] | str) -> str:
     """The channel or pattern that `source` names; raises ConfigurationError when it is none."""
     return source.name if isinstance(source, Channel) else check_source(source)
+
+
+def check_start(start: Start | None) -> None:
+    """Raise ConfigurationError for a `start` that is none."""
+    if start is None or start in ("oldest", "new"):
+        return
+    if not isinstance(start, datetime):
+        raise ConfigurationError(f"start is oldest, new or a datetime, not {start!r}")
+    if start.utcoffset() is None:
+        raise ConfigurationError("start needs a time zone, as in datetime(2026, 1, 1, tzinfo=UTC)")
 
 
 def _check_concurrency(concurrency: int) -> None:

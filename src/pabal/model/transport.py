@@ -21,6 +21,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import Failure, Outcome, Settlement
 
 OnDead = Literal["park", "continue"]
+Start = Literal["oldest", "new"] | datetime
 
 
 class GroupId(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class Source(msgspec.Struct, frozen=True):
     group: str | None = None
     ordered: bool = False
     window: int = 100
-    start: Literal["oldest", "new"] | datetime | None = None
+    start: Start | None = None
     on_revoke: Callable[[], Awaitable[None]] | None = None
     on_dead: OnDead = "park"
 
@@ -159,6 +160,11 @@ class Subscription(Protocol):
 
 class Transport(Protocol):
     """An adapter to one kind of server or store."""
+
+    @property
+    def best(self) -> Capabilities:
+        """What this transport can do on the best of servers, told without connecting; `open` returns no more."""
+        ...
 
     async def open(self) -> Capabilities:
         """Connect; returns what this transport can do on its server as that is.

@@ -87,6 +87,11 @@ class Connection:
         self.requester = Requester(requests, codec=codec)
         self._responder = None if requests is None else Responder(requests, name=name, codec=codec, clock=clock)
 
+    @property
+    def parks(self) -> bool:
+        """Whether the transport itself keeps the dead letters."""
+        return self._box is None and self.can.parks
+
     def box(self) -> Box:
         """Where the dead letters are; raises CapabilityError when nobody keeps them."""
         if self._box is not None:
@@ -125,7 +130,13 @@ class Connection:
 
     async def consume(self, source: Source, *, decode: Decode, retry: Backoff) -> Consumer[object]:
         """Subscribe for pulling; raises CapabilityError when the transport cannot keep it."""
-        refuse(plan(Needs(who=f"consumer of {source.group}", source=source.channel, group=source.group), self.can))
+        needs = Needs(
+            who=f"consumer of {source.group}",
+            source=source.channel,
+            group=source.group,
+            start=source.start is not None,
+        )
+        refuse(plan(needs, self.can))
         consumer: Consumer[object] = Consumer(
             source,
             await self.transport.subscribe(source),

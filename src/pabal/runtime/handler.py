@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pabal.model.transport import OnDead, Start
 from pabal.runtime.plan import Needs
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, Signature, function_name
@@ -22,8 +23,10 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     retry: Backoff | None = None
     concurrency: int = 1
     ordered: bool = False
+    on_dead: OnDead = "park"
     timeout: float | None = None
     at_most_once: bool = False
+    start: Start | None = None
 
     @property
     def name(self) -> str:
@@ -38,5 +41,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
             source=self.source,
             group=self.group,
             ordered=self.ordered,
+            parks_keys=self.on_dead == "park",
             at_most_once=self.at_most_once,
+            start=self.start is not None,
         )

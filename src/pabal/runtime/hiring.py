@@ -30,7 +30,7 @@ async def hire(
 
     Raises CapabilityError before anything is subscribed when the transport cannot keep what a handler needs.
     """
-    refuse(line for handler in handlers for line in plan(handler.needs, connection.can))
+    refuse(line for handler in handlers for line in plan(handler.needs, connection.can, parks=connection.parks))
     executor = Threads(sum(handler.concurrency for handler in handlers if handler.signature.blocking))
     stack.callback(executor.shutdown)
     crew = Crew(grace, clock=clock)
@@ -40,6 +40,8 @@ async def hire(
             handler.source,
             handler.group,
             ordered=handler.ordered,
+            on_dead=handler.on_dead,
+            start=handler.start,
             window=max(DEFAULT_WINDOW, 2 * handler.concurrency),
         )
         crew.add(await connection.work(handler, source, retry=handler.retry or retry, executor=executor))

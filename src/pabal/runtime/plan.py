@@ -15,12 +15,16 @@ Verdict = Literal["native", "emulated", "refused"]
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What one handler, listener or consumer asks of its transport. `group` None is a listener."""
+    """What one handler, listener or consumer asks of its transport. `group` None is a listener.
+
+    `parks_keys`: of ordered messages, what follows a dead letter of its key is held back.
+    """
 
     who: str
     source: str
     group: str | None
     ordered: bool = False
+    parks_keys: bool = False
     at_most_once: bool = False
     start: bool = False
 
@@ -34,8 +38,11 @@ class Line(msgspec.Struct, frozen=True):
     reason: str
 
 
-def plan(needs: Needs, can: Capabilities) -> list[Line]:
-    """Every need of one handler with its verdict on a transport that can do `can`."""
+def plan(needs: Needs, can: Capabilities, *, parks: bool | None = None) -> list[Line]:
+    """Every need of one handler with its verdict on a transport that can do `can`.
+
+    `parks` tells whether the transport keeps this bus's dead letters; None: it does where it can.
+    """
     lines: list[Line] = []
 
     def line(need: str, otherwise: str, *, kept: bool) -> None:
@@ -60,6 +67,13 @@ def plan(needs: Needs, can: Capabilities) -> list[Line]:
             "leave out ordered=True, or choose a transport with order",
             kept=can.order is not Order.NONE,
         )
+        if needs.parks_keys:
+            line(
+                "what follows a dead letter waits",
+                "dead letters are kept elsewhere, so the transport cannot know which key has one: "
+                'say on_dead="continue", or let the transport keep them (no dead_letters=URL)',
+                kept=can.parks if parks is None else parks,
+            )
     if needs.start:
         line("start", "leave out start=, or choose a transport that keeps a log", kept=can.replays)
     return lines

@@ -5,7 +5,7 @@ from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.runtime.plan import Needs, plan, refuse
 
 EVERYTHING = Capabilities(
-    broadcast=True, groups=True, patterns=True, settles=Settles.EACH, order=Order.KEY, replays=True
+    broadcast=True, groups=True, patterns=True, settles=Settles.EACH, order=Order.KEY, parks=True, replays=True
 )
 NOTHING = Capabilities()
 
@@ -22,6 +22,10 @@ def needs(source: str = "a", group: str | None = "g", **changes: bool) -> Needs:
         (needs(group=None), ["broadcast"]),
         (needs("a.>", None), ["pattern", "broadcast"]),
         (needs(ordered=True), ["group", "at least once", "order per key"]),
+        (
+            needs(ordered=True, parks_keys=True),
+            ["group", "at least once", "order per key", "what follows a dead letter waits"],
+        ),
         (needs(start=True), ["group", "at least once", "start"]),
         (needs(at_most_once=True), ["group"]),
     ],
@@ -47,3 +51,12 @@ def test_cumulative_settling_is_at_least_once() -> None:
 def test_order_of_a_whole_channel_is_enough() -> None:
     """A transport that keeps the order of all keeps that of a key."""
     refuse(plan(needs(ordered=True), Capabilities(groups=True, settles=Settles.EACH, order=Order.CHANNEL)))
+
+
+def test_what_follows_a_dead_letter_waits_only_where_the_letter_is() -> None:
+    """A transport that parks cannot hold a key back when its dead letters are kept elsewhere; the way out is named."""
+    wanted = needs(ordered=True, parks_keys=True)
+    refuse(plan(wanted, EVERYTHING))
+    with pytest.raises(CapabilityError, match='on_dead="continue"'):
+        refuse(plan(wanted, EVERYTHING, parks=False))
+    refuse(plan(needs(ordered=True), EVERYTHING, parks=False))
