@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 
 import msgspec
 
 
 class Settles(Enum):
-    """How deliveries are settled at the transport."""
+    """How deliveries are settled at the transport, from the least to the most."""
 
     NONE = "none"
-    EACH = "each"
     CUMULATIVE = "cumulative"
+    EACH = "each"
 
 
 class Order(Enum):
-    """What the transport keeps in order for an ordered group."""
+    """What the transport keeps in order for an ordered group, from the least to the most."""
 
     NONE = "none"
     KEY = "key"
@@ -67,3 +68,16 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     replays: bool = False
     keeps_history: bool = False
     max_body: int | None = None
+
+    def beyond(self, best: Capabilities) -> list[str]:
+        """The fields in which this can more than `best`, sorted."""
+        return sorted(
+            field for field in self.__struct_fields__ if _rank(getattr(self, field)) > _rank(getattr(best, field))
+        )
+
+
+def _rank(value: bool | Enum | int | None) -> float:
+    """How much one field's value is, among all that it can have."""
+    if isinstance(value, Enum):
+        return list(type(value)).index(value)
+    return inf if value is None else value

@@ -55,6 +55,16 @@ for _flag, _promise in _UNDERSTATED.items():
     _claim(f"understates_{_flag}", f"Declares no {_flag} and does it all the same.", {_flag: LESS[_flag]}, _promise)
 
 
+@saboteur("capabilities_are_no_more_than_the_best")
+class OutdoesItsBest(TamperedTransport):
+    """Tells, before it is opened, that it does nothing."""
+
+    @property
+    def best(self) -> Capabilities:
+        """Too modest."""
+        return Capabilities()
+
+
 @saboteur("start_is_kept")
 class OverstatesReplays(IgnoresStart):
     """Declares replays and starts every group now."""

@@ -60,6 +60,12 @@ class TamperedTransport:
         self.shared = shared
         self.subscriptions: list[TamperedSubscription] = []
 
+    @property
+    def best(self) -> Capabilities:
+        """As the transport behind it."""
+        best: Capabilities = self.inner.best
+        return best
+
     async def open(self) -> Capabilities:
         """As the transport behind it."""
         capabilities: Capabilities = await self.inner.open()

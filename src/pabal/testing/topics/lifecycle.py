@@ -164,6 +164,16 @@ async def unopened_transport_closes(stage: Stage) -> None:
     expect(await transport.open(), stage.capabilities, "the capabilities at a second open()")
 
 
+@promise()
+async def capabilities_are_no_more_than_the_best(stage: Stage) -> None:
+    """What a transport declares when it is opened is never more than what it tells before as its best."""
+    transport = await stage.subject.connect()
+    best = transport.best
+    await stage.close(transport)
+    await stage.connect()
+    expect(stage.capabilities.beyond(best), [], "the capabilities that go beyond the best")
+
+
 @promise(has("groups"))
 async def unopened_transport_refuses(stage: Stage) -> None:
     """A transport that was not opened raises ConnectionFailed rather than losing what it is given."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.clock import Clock
@@ -37,6 +39,23 @@ class MemoryTransport:
     it keeps groups, backlogs and dead letters while no transport is open. One event loop at a time uses it.
     Implements `Transport`, `Requests`, `Parks` and `Administers`.
     """
+
+    best = Capabilities(
+        broadcast=True,
+        groups=True,
+        patterns=True,
+        settles=Settles.EACH,
+        order=Order.KEY,
+        counts_attempts=True,
+        counts_receivers=True,
+        detects_unrouted=True,
+        delays_retry=True,
+        delays_publish=True,
+        requests=True,
+        parks=True,
+        administers=True,
+        keeps_history=True,
+    )
 
     def __init__(self, address: Address, /, *, clock: Clock) -> None:
         self._address = address
@@ -69,23 +88,7 @@ class MemoryTransport:
         if self._loop is not loop:
             self._broker.attach(self, loop, self._clock)
             self._loop = loop
-        return Capabilities(
-            broadcast=True,
-            groups=True,
-            patterns=True,
-            settles=Settles.EACH,
-            order=Order.KEY,
-            counts_attempts=True,
-            counts_receivers=True,
-            detects_unrouted=True,
-            delays_retry=True,
-            delays_publish=True,
-            requests=True,
-            parks=True,
-            administers=True,
-            keeps_history=True,
-            max_body=self._options.max_body,
-        )
+        return replace(self.best, max_body=self._options.max_body)
 
     async def publish(self, posts: Sequence[Post], /) -> Sequence[Receipt]:
         """Put messages into the queues of all who take them, in order; returns one receipt each."""

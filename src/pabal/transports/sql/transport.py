@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pabal.messagebox.sqlite import groups, letters
 from pabal.messagebox.sqlite.box import Box
 from pabal.messagebox.sqlite.connection import connect, explain
@@ -49,6 +51,24 @@ class SqliteTransport:
     Implements `Transport`, `Requests`, `Parks` and `Administers`. Raises ConfigurationError for a bad URL.
     """
 
+    best = Capabilities(
+        broadcast=True,
+        groups=True,
+        durable=True,
+        patterns=True,
+        settles=Settles.EACH,
+        counts_attempts=True,
+        counts_receivers=True,
+        detects_unrouted=True,
+        delays_retry=True,
+        delays_publish=True,
+        requests=True,
+        parks=True,
+        administers=True,
+        keeps_history=True,
+        max_body=_MOST_BODY,
+    )
+
     def __init__(self, address: Address, /, *, clock: Clock) -> None:
         self._address = address
         self._clock = clock
@@ -87,23 +107,7 @@ class SqliteTransport:
             except BaseException:
                 self._loop = None
                 raise
-        return Capabilities(
-            broadcast=True,
-            groups=True,
-            durable=True,
-            patterns=True,
-            settles=Settles.EACH,
-            counts_attempts=True,
-            counts_receivers=True,
-            detects_unrouted=True,
-            delays_retry=True,
-            delays_publish=True,
-            requests=True,
-            parks=True,
-            administers=True,
-            keeps_history=True,
-            max_body=self._options.max_body,
-        )
+        return replace(self.best, max_body=self._options.max_body)
 
     async def publish(self, posts: Sequence[Post], /) -> Sequence[Receipt]:
         """Write messages for all groups that take them, in one transaction.
