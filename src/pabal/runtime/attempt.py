@@ -13,9 +13,9 @@ from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, Outcome, Rejected, Retried
-from pabal.model.transport import Delivery
+from pabal.model.transport import Delivery, GroupId
 from pabal.runtime import decide
-from pabal.runtime.context import Context
+from pabal.runtime.context import Context, Handling
 from pabal.runtime.handler import Handler
 from pabal.runtime.publisher import Publisher
 from pabal.runtime.reply import Requester, Responder
@@ -48,8 +48,9 @@ class Attempt:
     ) -> None:
         self.over = False
         self._name = handler.name
-        self._source = handler.source
         self._group = handler.group
+        by = None if handler.group is None else GroupId(handler.source, handler.group)
+        self._handling = Handling(handler.name, by, publisher, requester)
         self._decode = handler.signature.decode
         self._answers_none = handler.signature.answers_none
         self._invoke = compile_invoke(handler.function, handler.signature, executor)
@@ -59,8 +60,6 @@ class Attempt:
         self._keeps_history = keeps_history
         self._clock = clock
         self._counters = counters
-        self._publisher = publisher
-        self._requester = requester
         # A handler that never answers takes a request as it takes any other message.
         self._responder = responder if handler.signature.answers else None
 
@@ -75,14 +74,7 @@ class Attempt:
         try:
             value = message if self._decode is None else self._decode(message.body, message.content_type)
             decoding = False
-            context = Context(
-                message,
-                delivery.attempt,
-                self._group,
-                self._source,
-                self._publisher,
-                self._requester,
-            )
+            context = Context(message, delivery.attempt, self._handling)
             if self._timeout is None:
                 result = await isolated(self._invoke(value, context))
             else:

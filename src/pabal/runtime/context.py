@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from pabal.model.channel import Channel
 from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.model.message import Message
@@ -20,33 +22,41 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Handling(msgspec.Struct, frozen=True):
+    """What all deliveries of one handler have in common. `group` None is a listener's."""
+
+    handler: str
+    group: GroupId | None
+    publisher: Publisher
+    requester: Requester
+
+
 class Context:
     """One delivery as its handler sees it.
 
     Attributes:
         message: the message.
         attempt: 1 for the first delivery to this group.
-        group: the handler's group; None for a listener.
     """
 
-    __slots__ = ("_ordinals", "_publisher", "_requester", "_source", "attempt", "group", "message")
+    __slots__ = ("_handling", "_ordinals", "attempt", "message")
 
-    def __init__(
-        self,
-        message: Message,
-        attempt: int,
-        group: str | None,
-        source: str,
-        publisher: Publisher,
-        requester: Requester,
-    ) -> None:
+    def __init__(self, message: Message, attempt: int, handling: Handling) -> None:
         self.message = message
         self.attempt = attempt
-        self.group = group
-        self._source = source
-        self._publisher = publisher
-        self._requester = requester
+        self._handling = handling
         self._ordinals: dict[bytes, int] | None = None
+
+    @property
+    def group(self) -> str | None:
+        """The handler's group; None for a listener."""
+        group = self._handling.group
+        return None if group is None else group.name
+
+    @property
+    def handler(self) -> str:
+        """The handler's name, as logs and reports have it: ``save (events.todo.newitem @ save-handler)``."""
+        return self._handling.handler
 
     async def publish(
         self,
@@ -65,15 +75,15 @@ class Context:
         In a group the new message's id derives from this message's, so that a retried handler's output
         deduplicates. In a plain ``def`` handler it blocks and returns the receipt. Raises as `Bus.publish` does.
         """
-        message = self._publisher.message(
+        publisher, by = self._handling.publisher, self._handling.group
+        message = publisher.message(
             channel, value, key=key, headers=headers, expires=expires, id=id, cause=self.message
         )
-        if id is None and self.group is not None:
+        if id is None and by is not None:
             if self._ordinals is None:
                 self._ordinals = {}
-            by = GroupId(self._source, self.group)
-            message = self._publisher.derived(message, self.message.id, by, self._ordinals)
-        return await self._publisher.publish(message, delay=delay, timeout=timeout)
+            message = publisher.derived(message, self.message.id, by, self._ordinals)
+        return await publisher.publish(message, delay=delay, timeout=timeout)
 
     async def request(
         self,
@@ -86,8 +96,9 @@ class Context:
         timeout: float = 10.0,
     ) -> Any:
         """Ask, and wait for the answer as type `reply`. Raises as `Bus.request` does."""
-        message = self._publisher.message(channel, value, key=key, headers=headers, expires=timeout, cause=self.message)
-        return await self._requester.request(message, reply=reply, timeout=timeout)
+        of = self._handling
+        message = of.publisher.message(channel, value, key=key, headers=headers, expires=timeout, cause=self.message)
+        return await of.requester.request(message, reply=reply, timeout=timeout)
 
 
 class BlockingContext(Context):
@@ -98,7 +109,7 @@ class BlockingContext(Context):
     def __init__(self, inner: Context, loop: asyncio.AbstractEventLoop) -> None:
         self.message = inner.message
         self.attempt = inner.attempt
-        self.group = inner.group
+        self._handling = inner._handling  # noqa: SLF001 - of this file
         self._inner = inner
         self._loop = loop
         self._thread = threading.get_ident()

@@ -11,6 +11,8 @@ import pytest
 
 from pabal import BlockingContext, CodecError, ConfigurationError, Context, Message
 from pabal.model.codec import JsonCodec
+from pabal.model.transport import GroupId
+from pabal.runtime.context import Handling
 from pabal.runtime.signature import Signature, compile_invoke, read_signature
 from pabal.runtime.threads import Threads
 from tests.unit.runtime import elsewhere
@@ -29,6 +31,9 @@ class Point:
     x: int
 
 
+HANDLING = Handling("handler", GroupId("a", "g"), None, None)  # type: ignore[arg-type]  # it reaches for neither
+
+
 def read(function: Callable[..., Any]) -> Signature:
     return read_signature(function, JsonCodec())
 
@@ -40,7 +45,7 @@ def decoded(function: Callable[..., Any], body: bytes, content_type: str | None 
 
 
 async def call(function: Callable[..., Any], value: Any = "value") -> tuple[Any, Context]:
-    context = Context(message(), 1, "g", "a", None, None)  # type: ignore[arg-type]
+    context = Context(message(), 1, HANDLING)
     threads = Threads(1)
     try:
         return await compile_invoke(function, read(function), threads)(value, context), context
@@ -384,6 +389,6 @@ async def test_stop_iteration_in_a_thread() -> None:
 
 async def test_blocking_context_does_not_block_the_loop() -> None:
     """A blocking context used in the event loop is an error, where it would wait for itself."""
-    context = Context(message(), 1, "g", "a", None, None)  # type: ignore[arg-type]
+    context = Context(message(), 1, HANDLING)
     with pytest.raises(ConfigurationError, match="use async def"):
         BlockingContext(context, asyncio.get_running_loop()).publish("a", 1)
