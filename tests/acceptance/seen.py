@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from pabal import Bus, DeadLetter
+from pabal import Bus, Context, DeadLetter
 
 PATIENCE = 20.0
 
@@ -45,3 +45,18 @@ async def letters(bus: Bus, count: int = 1) -> list[DeadLetter]:
             if len(found) >= count:
                 return found
             await asyncio.sleep(0.001)
+
+
+async def drained(url: str) -> list[Any]:
+    """What another bus gets of group g, until it is quiet; with the attempt."""
+    bus, seen = Bus(url), Seen()
+
+    @bus.handler("a", group="g")
+    async def handler(body: Any, context: Context) -> None:
+        seen.add((body, context.attempt))
+
+    async with bus.running():
+        await bus.publish("a", "last", id="last")
+        while "last" not in [body for body, _ in seen]:
+            await seen.wait(len(seen) + 1)
+    return [one for one in seen if one[0] != "last"]
