@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pabal import Bus, Channel, ConfigurationError, Context, Message
+from pabal import Backoff, Bus, Channel, ConfigurationError, Context, Message
 from tests.acceptance.seen import Seen, until
 
 
