@@ -17,6 +17,7 @@ from benchmarks.worker import count_orders, publish_orders, settled
 from pabal import Bus
 
 _POLL = 0.001
+_PATIENCE = 60.0  # seconds: with less, the peers fail on a slow disk, where SQLite keeps one of two writers waiting
 
 
 def raw_loop(stage: Stage) -> Figures:
@@ -77,7 +78,7 @@ def _work(url: str, total: int, ready: Ready) -> float:
 
 def huey(stage: Stage) -> Figures:
     """SqliteHuey of huey as it comes, without results; the consumer's loop of dequeue and execute."""
-    total = stage.count(5_000)
+    total = stage.count(3_000)
     path = stage.folder / "huey.db"
     return {"huey": _rate(total, *together(partial(_enqueue, path, total), partial(_execute, path, total)))}
 
@@ -85,7 +86,7 @@ def huey(stage: Stage) -> Figures:
 def _enqueue(path: Path, total: int, ready: Ready) -> float:
     from huey import SqliteHuey
 
-    queue = SqliteHuey("bench", filename=str(path), results=False)
+    queue = SqliteHuey("bench", filename=str(path), results=False, timeout=_PATIENCE)
 
     @queue.task(name="note")  # type: ignore[untyped-decorator]
     def note(order: bytes) -> None: ...
@@ -102,7 +103,7 @@ def _execute(path: Path, total: int, ready: Ready) -> float:
     from huey import SqliteHuey
 
     tally = Tally(total)
-    queue = SqliteHuey("bench", filename=str(path), results=False)
+    queue = SqliteHuey("bench", filename=str(path), results=False, timeout=_PATIENCE)
 
     @queue.task(name="note")  # type: ignore[untyped-decorator]
     def note(order: bytes) -> None:
@@ -120,7 +121,7 @@ def _execute(path: Path, total: int, ready: Ready) -> float:
 
 def persist_queue(stage: Stage) -> Figures:
     """persist-queue's FIFOSQLiteAckQueue as it comes, with bodies in JSON."""
-    total = stage.count(5_000)
+    total = stage.count(3_000)
     folder = stage.folder / "persist-queue"
     return {"persist-queue": _rate(total, *together(partial(_put, folder, total), partial(_get, folder, total)))}
 
@@ -129,7 +130,7 @@ def _put(folder: Path, total: int, ready: Ready) -> float:
     from persistqueue import FIFOSQLiteAckQueue
     from persistqueue.serializers import json as serializer
 
-    queue = FIFOSQLiteAckQueue(str(folder), serializer=serializer)
+    queue = FIFOSQLiteAckQueue(str(folder), serializer=serializer, timeout=_PATIENCE)
     ready()
     started = time.monotonic()
     for _ in range(total // len(DICTS)):
@@ -144,7 +145,7 @@ def _get(folder: Path, total: int, ready: Ready) -> float:
     from persistqueue.serializers import json as serializer
 
     tally = Tally(total)
-    queue = FIFOSQLiteAckQueue(str(folder), serializer=serializer)
+    queue = FIFOSQLiteAckQueue(str(folder), serializer=serializer, timeout=_PATIENCE)
     ready()
     while not tally.full:
         try:
