@@ -1,7 +1,8 @@
 """Write the pages of the reference that follow from the code: `make reference`.
 
 The command line's page comes from the Typer app, the table of capabilities from what each transport declares when it
-is opened. Both stand in docs/ as ordinary text, and a test fails while they are not what this would write.
+is opened, the list of promises from the conformance kit. All stand in docs/ as ordinary text, and a test fails while
+they are not what this would write.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from pabal.model.capabilities import Capabilities
 from pabal.model.clock import SystemClock
 from pabal.model.dead import Redriven
 from pabal.runtime.registry import make_transport
+from pabal.testing import PROMISES, Need, topics
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 COMMAND_LINE = REFERENCE / "command-line.md"
 CAPABILITIES = REFERENCE / "capabilities.md"
+CONFORMANCE = REFERENCE / "conformance.md"
 
 TRANSPORTS = {"memory://": "memory://", "sqlite://": "sqlite:///{folder}/box.db"}
 """A URL for each transport, by the heading of its column."""
@@ -155,10 +158,13 @@ def _cell(text: str) -> str:
 
 def capabilities() -> str:
     """The page of capabilities, its table made anew."""
-    page = CAPABILITIES.read_text()
-    before, _, rest = page.partition(_BEGIN)
+    return _renewed(CAPABILITIES, capability_table())
+
+
+def _renewed(page: Path, part: str) -> str:
+    before, _, rest = page.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return before + _BEGIN + "\n" + capability_table() + "\n" + _END + after
+    return before + _BEGIN + "\n" + part + "\n" + _END + after
 
 
 def capability_table() -> str:
@@ -195,6 +201,34 @@ def _value(value: object) -> str:
     return "no limit" if value is None else f"{value:,}"
 
 
+def conformance() -> str:
+    """The page of promises, its tables made anew."""
+    return _renewed(CONFORMANCE, promise_tables())
+
+
+def promise_tables() -> str:
+    """Every promise with what a transport has to declare for it, a table for each topic."""
+    lines: list[str] = []
+    for topic in topics.__all__:
+        about = inspect.getdoc(getattr(topics, topic)) or ""
+        lines += [f"## {topic.replace('_', ' ').capitalize()}", "", about, ""]
+        lines += ["| promise | what is promised | asked where |", "|---|---|---|"]
+        for promise in PROMISES.values():
+            if promise.topic == topic:
+                asked = ", ".join(map(_need, promise.needs)) or "always"
+                lines.append(f"| `{promise.name}` | {_cell(promise.text)} | {asked} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _need(need: Need) -> str:
+    """What has to be declared, short: a flag, a flag and its value, or that a flag is not declared."""
+    flag, _, how = need.text.partition(" ")
+    value = how.removeprefix("declared as ").lower()
+    return {"declared": f"`{flag}`", "not declared": f"no `{flag}`"}.get(how, f"`{flag}`: {value}")
+
+
 if __name__ == "__main__":
     COMMAND_LINE.write_text(command_line())
     CAPABILITIES.write_text(capabilities())
+    CONFORMANCE.write_text(conformance())

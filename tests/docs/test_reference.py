@@ -54,6 +54,11 @@ def test_the_table_of_capabilities_is_what_transports_declare() -> None:
     assert reference.capabilities() == reference.CAPABILITIES.read_text()
 
 
+def test_the_promises_are_those_of_the_kit() -> None:
+    """Every promise stands in the page with what it needs; `make reference` writes it anew."""
+    assert reference.conformance() == reference.CONFORMANCE.read_text()
+
+
 @pytest.mark.parametrize(
     ("heading", "options"), [("memory://", MemoryOptions), ("sqlite://", SqliteOptions)], ids=["memory", "sqlite"]
 )

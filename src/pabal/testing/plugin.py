@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pabal.testing.broken import PromiseBroken
 from pabal.testing.promise import PROMISES, Promise
 from pabal.testing.subject import Subject, declared
 
@@ -55,8 +56,9 @@ def _test(promise: Promise) -> Callable[..., None]:
         # A loop of our own: others' asyncio plugins may have set one, and find it unchanged.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             unmet = promise.unmet(runner.run(declared(subject)))
-            if unmet is None:
-                runner.run(promise.check(subject))
+            broken = runner.run(_broken(promise, subject)) if unmet is None else None
+        if broken is not None:
+            raise broken
         if unmet is not None:
             request.node.user_properties.append(("promise", _NOT_ASKED))
             pytest.skip(unmet)
@@ -66,6 +68,15 @@ def _test(promise: Promise) -> Callable[..., None]:
     test.__doc__ = promise.text
     test.__test__ = True  # type: ignore[attr-defined]  # so pytest takes it for a test, whatever its name
     return test
+
+
+async def _broken(promise: Promise, subject: Subject) -> PromiseBroken | None:
+    """The promise's being broken, without what lies between pytest and its check."""
+    try:
+        await promise.check(subject)
+    except PromiseBroken as broken:
+        return broken.with_traceback(None)
+    return None
 
 
 class _Summary:
