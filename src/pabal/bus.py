@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 from typing import Any, Self, TypeVar, get_args, overload
 
+from msgspec import structs
+
 from pabal.model.address import Address
 from pabal.model.channel import Channel
 from pabal.model.clock import Clock, SystemClock
@@ -24,10 +26,12 @@ from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
+from pabal.runtime.parameters import arrange
 from pabal.runtime.publisher import OnUnrouted, Outgoing
 from pabal.runtime.reports import DrainReport
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signals import on_signals
+from pabal.runtime.signature import function_name
 
 log = logging.getLogger("pabal")
 
@@ -264,6 +268,8 @@ class Bus(Router):
     def _register(self, handler: Handler) -> None:
         if self._running:
             raise ConfigurationError(f"{handler.name}: register handlers before the bus runs")
+        handler = structs.replace(handler, provided={**self._provided, **handler.provided})
+        arrange(function_name(handler.function), handler.signature.further, handler.provided)
         super()._register(handler)
 
     def _stopped(self) -> None:

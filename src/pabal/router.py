@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Literal, TypeVar, get_args
+
+from msgspec import structs
 
 from pabal.model.channel import Channel
 from pabal.model.codec import Codec, JsonCodec
@@ -12,10 +15,13 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import OnDead, Start
 from pabal.runtime.handler import Handler
+from pabal.runtime.parameters import type_name
+from pabal.runtime.providing import Provider, read_provider
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, function_name, read_signature
 
 F = TypeVar("F", bound=Function)
+T = TypeVar("T")
 
 Delivered = Literal["at-least-once", "at-most-once"]
 
@@ -29,6 +35,7 @@ class Router:
     def __init__(self, *, codec: Codec | None = None) -> None:
         self._codec = codec or JsonCodec()
         self._handlers: list[Handler] = []
+        self._provided: dict[Any, Provider] = {}
 
     def handler(
         self,
@@ -120,12 +127,35 @@ class Router:
 
         return register
 
+    def provide(
+        self, type: Callable[..., T], factory: T | Callable[[], T] | Callable[[], AbstractAsyncContextManager[T]]
+    ) -> None:
+        """Give handlers a value of this type, where a parameter after the first is annotated with it.
+
+        Args:
+            type: what handlers ask for. Those of a router that provides it too get the router's.
+            factory: the value, one for all calls; or a function decorated with ``@asynccontextmanager``, entered
+                around each call of a handler, in the event loop, and exited with its outcome, so that what the handler
+                raised is raised in it; or a function without parameters, called for each call, whose result is the
+                value, or an async context manager that gives it.
+
+        Where it fails, the attempt fails. Raises ConfigurationError for a type that is provided already and a factory
+        that cannot be one.
+        """
+        provider = read_provider(type, factory)
+        if type in self._provided:
+            raise ConfigurationError(f"{type_name(type)} is provided already")
+        self._provided[type] = provider
+
     def include(self, router: Router) -> None:
-        """Take over what `router` has registered so far. Raises as `handler` does, and takes none then."""
+        """Take over what `router` has registered so far. Raises as `handler` does, and takes none then.
+
+        Its handlers keep what it provides, and get the rest from here.
+        """
         before = list(self._handlers)
         try:
             for handler in router._handlers:
-                self._register(handler)
+                self._register(structs.replace(handler, provided={**router._provided, **handler.provided}))
         except ConfigurationError:
             self._handlers = before
             raise

@@ -53,7 +53,7 @@ class Attempt:
         self._handling = Handling(handler.name, by, publisher, requester)
         self._decode = handler.signature.decode
         self._answers_none = handler.signature.answers_none
-        self._invoke = compile_invoke(handler.function, handler.signature, executor)
+        self._invoke = compile_invoke(handler.function, handler.signature, executor, handler.provided)
         self._timeout = handler.timeout
         self._retry = retry
         self._attempts = retry.attempts

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from pabal.model.transport import OnDead, Start
 from pabal.runtime.plan import Needs
+from pabal.runtime.providing import Provider
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, Signature, function_name
 
@@ -13,7 +17,8 @@ from pabal.runtime.signature import Function, Signature, function_name
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """What to call for the messages of a source, and how. `group` None is a listener.
 
-    `retry` None follows the bus; `timeout` is seconds a call may take, None: as long as it likes.
+    `retry` None follows the bus; `timeout` is seconds a call may take, None: as long as it likes. `provided` has what
+    its parameters may ask for.
     """
 
     function: Function
@@ -27,6 +32,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     at_most_once: bool = False
     start: Start | None = None
+    provided: Mapping[Any, Provider] = {}
 
     @property
     def name(self) -> str:

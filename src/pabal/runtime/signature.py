@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -17,11 +17,13 @@ from pabal.model.codec import Codec, Decode, compile_decoder
 from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
 from pabal.runtime.context import BlockingContext, Context
+from pabal.runtime.parameters import CONTEXTS, Arguments, Parameter, arrange, read_parameter
+from pabal.runtime.providing import Call, Given, Provider, entering
 
 Function = Callable[..., Any]
 Invoke = Callable[[Any, Context], Coroutine[Any, Any, Any]]
 
-_CONTEXTS = (Context, BlockingContext)
+_NOTHING: Mapping[Any, Provider] = {}
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -32,16 +34,14 @@ class Signature(msgspec.Struct, frozen=True):
         answers: whether its result answers a request.
         answers_none: whether a result of None is an answer too.
         blocking: a plain ``def``, to be run in a thread.
-        placed: for each further parameter given by its place, whether it takes the context (else the message).
-        named: the same for those that are given by name.
+        further: the parameters after the first.
     """
 
     decode: Decode | None
     answers: bool
     answers_none: bool
     blocking: bool
-    placed: tuple[bool, ...] = ()
-    named: tuple[tuple[str, bool], ...] = ()
+    further: tuple[Parameter, ...] = ()
 
 
 def read_signature(function: Function, codec: Codec) -> Signature:
@@ -63,15 +63,13 @@ def read_signature(function: Function, codec: Codec) -> Signature:
             raise ConfigurationError(f"handler {name}: parameter {parameter} is variadic; use plain parameters")
     hints = _hints(plain, name)
     first, *others = parameters
-    placed, named = _further(name, others, hints)
     returns = hints.get("return")
     return Signature(
         decode=_decoder(name, hints.get(first.name, Any), codec),
         answers=returns is not NoneType,
         answers_none="return" in hints and returns is not NoneType,
         blocking=not _is_async(plain),
-        placed=placed,
-        named=named,
+        further=tuple(read_parameter(name, parameter, hints.get(parameter.name)) for parameter in others),
     )
 
 
@@ -81,11 +79,26 @@ def function_name(function: Function) -> str:
     return getattr(plain, "__qualname__", type(plain).__qualname__)
 
 
-def compile_invoke(function: Function, signature: Signature, executor: Executor | None) -> Invoke:
-    """The function ``(value, context) -> coroutine`` that calls the handler; a plain def runs on `executor`."""
-    placed, named = signature.placed, signature.named
+def compile_invoke(
+    function: Function,
+    signature: Signature,
+    executor: Executor | None,
+    provided: Mapping[Any, Provider] = _NOTHING,
+) -> Invoke:
+    """The function ``(value, context) -> coroutine`` that calls the handler; a plain def runs on `executor`.
 
-    def call(value: Any, context: Context) -> Any:
+    Raises ConfigurationError for a parameter that nothing is there for.
+    """
+    arguments = arrange(function_name(function), signature.further, provided)
+    if arguments.provided:
+        call = _provided_call(function, arguments)
+        providers = [provided[type] for type in arguments.provided]
+        entered = entering(providers, _in_thread(call, executor) if signature.blocking else call)
+        return lambda value, context: entered(value, context, ())
+    placed = [type is Context for type in arguments.placed]
+    named = [(name, type is Context) for name, type in arguments.named]
+
+    def plain_call(value: Any, context: Context) -> Any:
         return function(
             value,
             *[context if wanted else context.message for wanted in placed],
@@ -93,18 +106,39 @@ def compile_invoke(function: Function, signature: Signature, executor: Executor 
         )
 
     if signature.blocking:
-        return _in_thread(call, executor)
+        return _in_thread(plain_call, executor)
     if not placed and not named:
         return lambda value, _: function(value)
-    if placed == (True,) and not named:
+    if placed == [True] and not named:
         return function
+    return plain_call
+
+
+def _provided_call(function: Function, arguments: Arguments) -> Call:
+    """The call that takes from what was provided too."""
+    places = {type: place for place, type in enumerate(arguments.provided)}
+
+    def take(type: Any, context: Context, given: Given) -> Any:
+        if type is Context:
+            return context
+        return context.message if type is Message else given[places[type]]
+
+    def call(value: Any, context: Context, given: Given) -> Any:
+        return function(
+            value,
+            *[take(type, context, given) for type in arguments.placed],
+            **{name: take(type, context, given) for name, type in arguments.named},
+        )
+
     return call
 
 
-def _in_thread(call: Callable[[Any, Context], Any], executor: Executor | None) -> Invoke:
-    def guarded(value: Any, context: Context) -> Any:
+def _in_thread(call: Callable[..., Any], executor: Executor | None) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """`call`, which takes the body, the context and what else there is, on a thread."""
+
+    def guarded(value: Any, context: Context, *given: Given) -> Any:
         try:
-            result = call(value, context)
+            result = call(value, context, *given)
         except StopIteration as error:  # no future can carry it
             raise RuntimeError("the handler raised StopIteration") from error
         if inspect.iscoroutine(result):
@@ -112,11 +146,11 @@ def _in_thread(call: Callable[[Any, Context], Any], executor: Executor | None) -
             raise ConfigurationError("a plain def handler returned a coroutine that nobody awaits; make it async def")
         return result
 
-    async def in_thread(value: Any, context: Context) -> Any:
+    async def in_thread(value: Any, context: Context, *given: Given) -> Any:
         loop = asyncio.get_running_loop()
         blocking = BlockingContext(context, loop)
         try:
-            return await loop.run_in_executor(executor, copy_context().run, guarded, value, blocking)
+            return await loop.run_in_executor(executor, copy_context().run, guarded, value, blocking, *given)
         except asyncio.CancelledError:
             blocking.end()
             raise
@@ -137,43 +171,6 @@ def _is_async(function: Function) -> bool:
         or inspect.iscoroutinefunction(inspect.unwrap(function))
         or (not inspect.isroutine(function) and inspect.iscoroutinefunction(type(function).__call__))
     )
-
-
-def _further(
-    name: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]
-) -> tuple[tuple[bool, ...], tuple[tuple[str, bool], ...]]:
-    """Which parameters after the first take what; one that has a default and takes neither keeps its default."""
-    placed: list[bool] = []
-    named: list[tuple[str, bool]] = []
-    gap = False
-    for parameter in parameters:
-        takes_context = _takes_context(hints.get(parameter.name))
-        if takes_context is None:
-            if parameter.default is parameter.empty:
-                raise ConfigurationError(
-                    f"handler {name}: parameter {parameter.name!r} must be annotated as Context or Message; "
-                    "the first parameter takes the body"
-                )
-            gap = True
-        elif not gap and parameter.kind is not parameter.KEYWORD_ONLY:
-            placed.append(takes_context)
-        elif parameter.kind is parameter.POSITIONAL_ONLY:
-            raise ConfigurationError(f"handler {name}: put parameter {parameter.name!r} before those with a default")
-        else:
-            named.append((parameter.name, takes_context))
-    return tuple(placed), tuple(named)
-
-
-def _takes_context(hint: Any) -> bool | None:
-    """True: the context; False: the message; None: neither."""
-    if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
-    for wanted in (hint, *(get_args(hint) if NoneType in get_args(hint) else ())):
-        if wanted in _CONTEXTS:
-            return True
-        if wanted is Message:
-            return False
-    return None
 
 
 def _hints(function: Function, name: str) -> dict[str, Any]:
@@ -211,7 +208,7 @@ def _locals_around(function: Any) -> dict[str, Any]:
 def _decoder(name: str, hint: Any, codec: Codec) -> Decode | None:
     if hint is Message:
         return None
-    if hint in _CONTEXTS:
+    if hint in CONTEXTS:
         raise ConfigurationError(f"handler {name}: its first parameter takes the body; put the context second")
     try:
         return compile_decoder(codec, hint)
