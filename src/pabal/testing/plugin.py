@@ -8,13 +8,15 @@
         def subject(self, tmp_path):
             return UrlSubject(f"files://{tmp_path}/box", virtual=True)
 
-It needs pytest and nothing else, no asyncio plugin either. It is no entry point: a run that never imports it pays
-nothing for it.
+It needs pytest and nothing else, no asyncio plugin either. It is no entry point but registers itself with the first
+promise that is run, so that a run without any pays nothing for it. Where pytest-xdist spreads the run, the process that
+reports runs none itself: say ``pytest_plugins = ["pabal.testing.plugin"]`` in the root's conftest.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from textwrap import fill
@@ -46,8 +48,8 @@ class Conformance:
     @pytest.fixture(autouse=True)
     def _explained(self, request: pytest.FixtureRequest) -> None:
         plugins = request.config.pluginmanager
-        if not plugins.has_plugin(_Summary.__name__):
-            plugins.register(_Summary(), _Summary.__name__)
+        if not plugins.has_plugin(__name__):
+            plugins.register(sys.modules[__name__], __name__)
 
 
 def _test(promise: Promise) -> Callable[..., None]:
@@ -79,26 +81,26 @@ async def _broken(promise: Promise, subject: Subject) -> PromiseBroken | None:
     return None
 
 
-class _Summary:
-    """Counts a promise that is not asked apart from skipped tests, and says at the end why it is not."""
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Count a promise that is not asked apart from the tests that are skipped."""
+    if report.skipped and dict(getattr(report, "user_properties", ())).get("promise") == _NOT_ASKED:
+        return _NOT_ASKED, "-", _NOT_ASKED.upper()
+    return None
 
-    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:
-        if report.skipped and dict(getattr(report, "user_properties", ())).get("promise") == _NOT_ASKED:
-            return _NOT_ASKED, "-", _NOT_ASKED.upper()
-        return None
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        left_out: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for report in terminalreporter.stats.get(_NOT_ASKED, ()):
-            subject, _, name = report.nodeid.rpartition("::")
-            left_out[subject][_reason(report)].append(name)
-        if left_out:
-            terminalreporter.section("promises that are not asked")
-        for subject, reasons in left_out.items():
-            terminalreporter.write_line(subject)
-            for reason, names in reasons.items():
-                line = f"{', '.join(names)}: {reason}"
-                terminalreporter.write_line(fill(line, 120, initial_indent="  ", subsequent_indent="    "))
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was not asked, each with its reason."""
+    left_out: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for report in terminalreporter.stats.get(_NOT_ASKED, ()):
+        subject, _, name = report.nodeid.rpartition("::")
+        left_out[subject][_reason(report)].append(name)
+    if left_out:
+        terminalreporter.section("promises that are not asked")
+    for subject, reasons in left_out.items():
+        terminalreporter.write_line(subject)
+        for reason, names in reasons.items():
+            line = f"{', '.join(names)}: {reason}"
+            terminalreporter.write_line(fill(line, 120, initial_indent="  ", subsequent_indent="    "))
 
 
 def _reason(report: Any) -> str:
