@@ -20,13 +20,14 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_group
 from pabal.model.transport import Receipt, Source, Start
 from pabal.router import Router, check_start, source_of
-from pabal.runtime.connection import Connection, connect
+from pabal.runtime.connection import Connection, ask, connect
 from pabal.runtime.consumer import Consumer
 from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
 from pabal.runtime.parameters import arrange
+from pabal.runtime.plan import Line
 from pabal.runtime.publisher import OnUnrouted, Outgoing
 from pabal.runtime.reports import DrainReport
 from pabal.runtime.retry import Backoff
@@ -93,6 +94,10 @@ class Bus(Router):
             codec=self._codec,
             clock=self._clock,
             unrouted=unrouted,
+            retry=self._retry,
+        )
+        self._ask = partial(
+            ask, url, dead_letters=dead_letters, unrouted=unrouted, retry=self._retry, clock=self._clock
         )
         self._connection: Connection | None = None
         self._opening = asyncio.Lock()
@@ -205,6 +210,17 @@ class Bus(Router):
         finally:
             await connection.leave(consumer)
 
+    async def plan(self, *, offline: bool = False) -> list[Line]:
+        """What the transport keeps of what this bus and its handlers need, what is added to it, and what is refused.
+
+        It asks the server and subscribes nothing; `offline` tells what the transport can do at best, without
+        connecting. Raises ConfigurationError and ConnectionFailed.
+        """
+        readers = [handler.needs for handler in self._handlers]
+        if self._connection is not None and not offline:
+            return self._connection.plan(readers)
+        return await self._ask(readers=readers, offline=offline)
+
     async def __aenter__(self) -> Self:
         await self._open()
         return self
@@ -281,7 +297,8 @@ class Bus(Router):
             if self._closed:
                 raise ConfigurationError("this bus is closed; make a new one")
             if self._connection is None:
-                self._connection = await self._connect()
+                readers = [handler.needs for handler in self._handlers] if self._running else []
+                self._connection = await self._connect(readers=readers)
             return self._connection
 
     async def _reach_dead_letters(self) -> tuple[Any, Box]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -28,12 +28,36 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'box.db'}?synchronous=normal"
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own, where dead letters may end that nobody else keeps."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 @pytest.fixture
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trouble:
     """A transport, installed as somebody else's package would be, that fails when it is told to."""
-    info = tmp_path / "pabal_trouble-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pabal-trouble\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[pabal.transports]\ntrouble = tests.acceptance.trouble:TroubleTransport\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    _install("trouble = tests.acceptance.trouble:TroubleTransport", tmp_path, monkeypatch)
     return Trouble()
+
+
+@pytest.fixture
+def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """URLs of a transport that lacks capabilities, and says that it has others: ``altered(lacks="parks")``."""
+    _install("altered = tests.acceptance.altered:altered", tmp_path, monkeypatch)
+    name = uuid.uuid4().hex
+
+    def url(*, lacks: str = "", has: str = "") -> str:
+        return f"altered://{name}?lacks={lacks}&has={has}"
+
+    return url
+
+
+def _install(entry_point: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = entry_point.partition(" ")[0]
+    info = folder / f"pabal_{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pabal-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[pabal.transports]\n{entry_point}\n")
+    monkeypatch.syspath_prepend(folder)

@@ -185,13 +185,13 @@ async def test_box_must_keep_letters(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 class Hole:
-    """A transport that keeps nothing."""
+    """A transport that settles, and keeps no dead letters."""
 
     def __init__(self, address: Any, /, *, clock: Any) -> None: ...
 
     async def open(self) -> Any:
-        from pabal.model.capabilities import Capabilities
+        from pabal.model.capabilities import Capabilities, Settles
 
-        return Capabilities()
+        return Capabilities(settles=Settles.EACH)
 
     async def aclose(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from math import inf
+from typing import Any
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _rank(value: bool | Enum | int | None) -> float:
+def _rank(value: Any) -> float:
     """How much one field's value is, among all that it can have."""
     if isinstance(value, Enum):
         return list(type(value)).index(value)

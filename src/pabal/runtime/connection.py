@@ -2,63 +2,107 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 
 from msgspec import structs
 
-from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Settles
 from pabal.model.clock import Clock
 from pabal.model.codec import Codec, Decode
-from pabal.model.errors import CapabilityError, ConfigurationError
+from pabal.model.errors import CapabilityError
 from pabal.model.transport import Parks, Source, Transport
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.consumer import Consumer
 from pabal.runtime.dead import Box
 from pabal.runtime.handler import Handler
-from pabal.runtime.plan import Needs, plan, refuse
+from pabal.runtime.keeping import box_url, check_box, make_room, shown
+from pabal.runtime.plan import BusNeeds, Line, Needs, plan, refuse
 from pabal.runtime.publisher import OnUnrouted, Publisher
 from pabal.runtime.registry import make_transport
 from pabal.runtime.reply import Requester, Responder, requests_of
 from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
+from pabal.runtime.unsettled import Unsettled
 from pabal.runtime.window import Window, first_size
 from pabal.runtime.worker import Worker
 
+log = logging.getLogger("pabal")
+
 
 async def connect(
-    url: str, *, dead_letters: str | None, name: str, codec: Codec, clock: Clock, unrouted: OnUnrouted
+    url: str,
+    *,
+    dead_letters: str | None,
+    name: str,
+    codec: Codec,
+    clock: Clock,
+    unrouted: OnUnrouted,
+    retry: Backoff | None = None,
+    readers: Collection[Needs] = (),
 ) -> Connection:
-    """Open the transport of `url`, and that of `dead_letters` where it is given.
+    """Open the transport of `url`, and the box of its dead letters where the transport is not to keep them itself.
 
-    Raises ConfigurationError and ConnectionFailed; nothing stays open then.
+    Raises CapabilityError when these cannot keep what the bus and `readers` need, ConfigurationError, and
+    ConnectionFailed; nothing stays open then.
     """
     async with AsyncExitStack() as opened:
         transport = make_transport(url, clock=clock)
         opened.push_async_callback(transport.aclose)
         can = await transport.open()
+        where = box_url(url, dead_letters, can)
+        bus = BusNeeds(unrouted=unrouted, retry=retry or Backoff(), box=shown(where), handles=bool(readers))
+        refuse(plan(readers, bus, can))
         box: Parks | None = None
-        if dead_letters is not None:
-            letters = make_transport(dead_letters, clock=clock)
+        if where is not None:
+            if dead_letters is None:
+                make_room(where)
+                log.info("dead letters of %s are kept in %s; dead_letters=URL says where else", transport, where)
+            letters = make_transport(where, clock=clock)
             opened.push_async_callback(letters.aclose)
-            if not (await letters.open()).parks:
-                raise ConfigurationError(
-                    f"{Address(dead_letters)} keeps no dead letters; use a SQL box, as in sqlite:///dead.db"
-                )
+            check_box(where, await letters.open())
             box = _parks(letters)
-        if unrouted == "raise" and not can.detects_unrouted:
-            raise CapabilityError('unrouted="raise" is refused: this transport cannot know whether anybody listens')
         return Connection(
             transport,
             can,
             box,
             closing=opened.pop_all(),
+            bus=bus,
             name=name,
             codec=codec,
             clock=clock,
-            unrouted=unrouted,
         )
+
+
+async def ask(
+    url: str,
+    *,
+    dead_letters: str | None,
+    unrouted: OnUnrouted,
+    retry: Backoff,
+    readers: Collection[Needs],
+    clock: Clock,
+    offline: bool,
+) -> list[Line]:
+    """The plan of a bus, without subscribing anything; `offline`: on the best of servers, without connecting.
+
+    Raises as `connect` does, but for what is refused: that is in the plan.
+    """
+    can = await _capabilities(url, clock=clock, offline=offline)
+    where = box_url(url, dead_letters, can)
+    if dead_letters is not None:
+        check_box(dead_letters, await _capabilities(dead_letters, clock=clock, offline=offline))
+    return plan(readers, BusNeeds(unrouted=unrouted, retry=retry, box=shown(where), handles=bool(readers)), can)
+
+
+async def _capabilities(url: str, *, clock: Clock, offline: bool) -> Capabilities:
+    transport = make_transport(url, clock=clock)
+    try:
+        return transport.best if offline else await transport.open()
+    finally:
+        await transport.aclose()
 
 
 class Connection:
@@ -71,26 +115,29 @@ class Connection:
         box: Parks | None,
         *,
         closing: AsyncExitStack,
+        bus: BusNeeds,
         name: str,
         codec: Codec,
         clock: Clock,
-        unrouted: OnUnrouted,
     ) -> None:
         self.transport = transport
         self.can = can
+        self._bus = bus
         self._box = box
+        self._settles = can.settles is not Settles.NONE
+        # Where nothing is settled, a dead letter is parked as such even by the transport itself.
+        self._letters = _parks(transport) if box is None and can.parks and not self._settles else box
         self._closing = closing
         self._clock = clock
         self._consumers: set[Consumer[object]] = set()
-        self.publisher = Publisher(transport, can, name=name, codec=codec, clock=clock, unrouted=unrouted, box=box)
+        self.publisher = Publisher(transport, can, name=name, codec=codec, clock=clock, unrouted=bus.unrouted, box=box)
         requests = requests_of(transport, offered=can.requests)
         self.requester = Requester(requests, codec=codec)
         self._responder = None if requests is None else Responder(requests, name=name, codec=codec, clock=clock)
 
-    @property
-    def parks(self) -> bool:
-        """Whether the transport itself keeps the dead letters."""
-        return self._box is None and self.can.parks
+    def plan(self, readers: Collection[Needs]) -> list[Line]:
+        """What is kept of the needs of handlers, listeners and consumers, and of the bus they belong to."""
+        return plan(readers, structs.replace(self._bus, handles=bool(readers)), self.can)
 
     def box(self) -> Box:
         """Where the dead letters are; raises CapabilityError when nobody keeps them."""
@@ -106,7 +153,7 @@ class Connection:
         attempt = Attempt(
             handler,
             retry=retry,
-            keeps_history=self.can.keeps_history,
+            keeps_history=self.can.keeps_history or not self._settles,
             clock=self._clock,
             counters=counters,
             publisher=self.publisher,
@@ -114,9 +161,12 @@ class Connection:
             responder=self._responder,
             executor=executor,
         )
-        shared = handler.group is not None and self.can.settles is not Settles.NONE
+        shared = handler.group is not None and self._settles
         window = first_size(source.window, handler.concurrency, shared=shared)
         subscription = await self.transport.subscribe(structs.replace(source, window=window))
+        if handler.group is not None and not self._settles:
+            assert self._letters is not None  # noqa: S101 - such a transport always has a box
+            subscription = Unsettled(subscription, source, box=self._letters, clock=self._clock)
         return Worker(
             handler,
             source,
@@ -124,19 +174,20 @@ class Connection:
             attempt,
             counters=counters,
             window=Window(source.window, handler.concurrency, subscription.lease, shared=shared),
-            box=self._box,
+            box=self._letters,
             clock=self._clock,
         )
 
     async def consume(self, source: Source, *, decode: Decode, retry: Backoff) -> Consumer[object]:
         """Subscribe for pulling; raises CapabilityError when the transport cannot keep it."""
         needs = Needs(
-            who=f"consumer of {source.group}",
+            who=f"consumer of {source.channel} @ {source.group}",
             source=source.channel,
             group=source.group,
+            retry=retry,
             start=source.start is not None,
         )
-        refuse(plan(needs, self.can))
+        refuse(self.plan([needs]))
         consumer: Consumer[object] = Consumer(
             source,
             await self.transport.subscribe(source),

@@ -46,6 +46,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
             who=self.name,
             source=self.source,
             group=self.group,
+            retry=self.retry,
             ordered=self.ordered,
             parks_keys=self.on_dead == "park",
             at_most_once=self.at_most_once,

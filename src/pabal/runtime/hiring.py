@@ -10,7 +10,7 @@ from pabal.model.transport import Source
 from pabal.runtime.connection import Connection
 from pabal.runtime.crew import Crew
 from pabal.runtime.handler import Handler
-from pabal.runtime.plan import plan, refuse
+from pabal.runtime.plan import refuse
 from pabal.runtime.retry import Backoff
 from pabal.runtime.threads import Threads
 
@@ -30,7 +30,7 @@ async def hire(
 
     Raises CapabilityError before anything is subscribed when the transport cannot keep what a handler needs.
     """
-    refuse(line for handler in handlers for line in plan(handler.needs, connection.can, parks=connection.parks))
+    refuse(connection.plan([handler.needs for handler in handlers]))
     executor = Threads(sum(handler.concurrency for handler in handlers if handler.signature.blocking))
     stack.callback(executor.shutdown)
     crew = Crew(grace, clock=clock)

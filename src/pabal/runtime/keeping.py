@@ -1,0 +1,60 @@
+"""Where the dead letters of a bus are kept that its transport does not keep."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+from platformdirs import user_state_path
+
+from pabal.model.address import Address
+from pabal.model.capabilities import Capabilities, Settles
+from pabal.model.errors import ConfigurationError
+
+
+def box_url(url: str, dead_letters: str | None, can: Capabilities) -> str | None:
+    """The URL of the box: the one that was asked for, or a file of the user's where nobody else keeps them.
+
+    None: the transport keeps them; or it settles and nobody does, which the plan refuses.
+    """
+    if dead_letters is not None:
+        return dead_letters
+    if can.parks or can.settles is not Settles.NONE:
+        return None
+    return f"sqlite:///{quote(str(_file(Address(url))))}"
+
+
+def shown(box: str | None) -> str | None:
+    """A box's URL as it may be shown."""
+    return None if box is None else str(Address(box))
+
+
+def check_box(url: str, can: Capabilities) -> None:
+    """Raise ConfigurationError for a box that keeps no dead letters."""
+    if not can.parks:
+        raise ConfigurationError(f"{Address(url)} keeps no dead letters; use a SQL box, as in sqlite:///dead.db")
+
+
+def make_room(box: str) -> None:
+    """Make the folder of a box in the user's state folder; raises ConfigurationError with the way out."""
+    folder = _folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"there is no place for dead letters in {folder} ({error.strerror}); "
+            f"give the bus another than {box}, as in dead_letters=sqlite:///dead.db"
+        ) from error
+
+
+def _folder() -> Path:
+    return user_state_path("pabal") / "dead-letters"
+
+
+def _file(address: Address) -> Path:
+    """A file for each server, since its letters go back to it: told by all of its URL that no secret is in."""
+    place = f"{address.scheme}://{address.netloc}{address.path}"
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", place).strip("-")[:60]
+    return _folder() / f"{readable}-{blake2b(place.encode(), digest_size=4).hexdigest()}.db"
