@@ -14,6 +14,7 @@ from pabal.model.codec import Codec, JsonCodec
 from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import OnDead, Start
+from pabal.runtime.batch import Batch
 from pabal.runtime.handler import Handler
 from pabal.runtime.parameters import type_name
 from pabal.runtime.providing import Provider, read_provider
@@ -44,6 +45,7 @@ class Router:
         group: str,
         retry: Backoff | None = None,
         concurrency: int = 1,
+        batch: Batch | None = None,
         ordered: bool = False,
         on_dead: OnDead = "park",
         timeout: float | None = None,
@@ -56,7 +58,9 @@ class Router:
             source: a channel or a pattern.
             group: the group's name; every group gets each message once.
             retry: when failed messages are tried again; None: the bus's.
-            concurrency: how many messages the function handles at once.
+            concurrency: how many messages, or batches, the function handles at once.
+            batch: how many messages one call gets; its first parameter is a list then, and a `BatchContext` settles
+                single ones. It answers no requests.
             ordered: messages of one key one after another, across the group.
             on_dead: of ordered messages, what becomes of the later ones of a key whose message became a dead letter:
                 ``"park"`` holds them back until it is redriven or discarded, ``"continue"`` lets them run.
@@ -80,7 +84,7 @@ class Router:
         check_start(start)
 
         def register(function: F) -> F:
-            signature = read_signature(function, self._codec)
+            signature = read_signature(function, self._codec, batch=batch is not None)
             if timeout is not None and signature.blocking:
                 raise ConfigurationError(
                     f"handler {function_name(function)} is a plain def, whose thread cannot be cancelled: "
@@ -94,6 +98,7 @@ class Router:
                     group=group,
                     retry=retry,
                     concurrency=concurrency,
+                    batch=batch,
                     ordered=ordered,
                     on_dead=on_dead,
                     timeout=timeout,

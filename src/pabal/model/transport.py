@@ -84,6 +84,9 @@ class Source(msgspec.Struct, frozen=True):
             letter (exhausted, rejected, undecodable or expired): ``park`` holds them back, waiting in the group,
             until the letter is redriven (it goes first, at its old place) or discarded; ``continue`` lets them run.
 
+    What a member of an ordered group gives back behind earlier messages of its key that it still holds comes again once
+    it has settled those.
+
     `ordered` and `on_dead` belong to the group: whoever reads it otherwise than its living members do, or while it
     has a backlog, is refused with ConfigurationError.
     """

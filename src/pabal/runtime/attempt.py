@@ -78,7 +78,7 @@ class Attempt:
             if self._timeout is None:
                 result = await isolated(self._invoke(value, context))
             else:
-                result = await _within(self._timeout, self._invoke(value, context))
+                result = await within(self._timeout, self._invoke(value, context))
             if self._responder is not None and message.reply_to is not None:
                 await self._answer(self._responder, message, result)
         except asyncio.CancelledError as error:
@@ -102,11 +102,13 @@ class Attempt:
             except PabalError as unsent:
                 log.warning("%s: could not answer %s: %s", self._name, delivery.message.id, unsent)
             return ACKED
-        now = self._now()
         if decoding:
-            return self._ended(delivery, decide.undecodable(delivery, error, now))
+            return self._ended(delivery, decide.undecodable(delivery, error, self._now()))
+        return self._verdict(delivery, error)
+
+    def _verdict(self, delivery: Delivery, error: BaseException) -> Outcome:
         failures = len(delivery.errors) if self._keeps_history else delivery.attempt - 1
-        return self._ended(delivery, decide.after(delivery, error, self._retry, now, failures=failures))
+        return self._ended(delivery, decide.after(delivery, error, self._retry, self._now(), failures=failures))
 
     def _ended(self, delivery: Delivery, outcome: Rejected | Retried) -> Outcome:
         """What was not handled, said in the log; a listener gets nothing twice and leaves nothing behind."""
@@ -126,7 +128,7 @@ class Attempt:
         return utc(self._clock.time())
 
 
-async def _within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
+async def within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
     """Await a handler's call for at most `seconds`; raises TimeoutError from where the handler was waiting."""
     limit = asyncio.timeout(seconds)
     try:

@@ -15,6 +15,8 @@ from pabal.model.codec import Codec, Decode
 from pabal.model.errors import CapabilityError
 from pabal.model.transport import Parks, Source, Transport
 from pabal.runtime.attempt import Attempt
+from pabal.runtime.batch_attempt import BatchAttempt
+from pabal.runtime.batch_worker import BatchWorker
 from pabal.runtime.consumer import Consumer
 from pabal.runtime.dead import Box
 from pabal.runtime.handler import Handler
@@ -27,7 +29,7 @@ from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
 from pabal.runtime.unsettled import Unsettled
 from pabal.runtime.window import Window, first_size
-from pabal.runtime.worker import Worker
+from pabal.runtime.worker import Worker, appetite
 
 log = logging.getLogger("pabal")
 
@@ -150,7 +152,8 @@ class Connection:
     async def work(self, handler: Handler, source: Source, *, retry: Backoff, executor: Executor | None) -> Worker:
         """Subscribe a handler and make its worker, not yet started."""
         counters = Counters()
-        attempt = Attempt(
+        attempting, working = (Attempt, Worker) if handler.batch is None else (BatchAttempt, BatchWorker)
+        attempt = attempting(
             handler,
             retry=retry,
             keeps_history=self.can.keeps_history or not self._settles,
@@ -162,18 +165,18 @@ class Connection:
             executor=executor,
         )
         shared = handler.group is not None and self._settles
-        window = first_size(source.window, handler.concurrency, shared=shared)
+        window = first_size(source.window, appetite(handler), shared=shared)
         subscription = await self.transport.subscribe(structs.replace(source, window=window))
         if handler.group is not None and not self._settles:
             assert self._letters is not None  # noqa: S101 - such a transport always has a box
             subscription = Unsettled(subscription, source, box=self._letters, clock=self._clock)
-        return Worker(
+        return working(
             handler,
             source,
             subscription,
             attempt,
             counters=counters,
-            window=Window(source.window, handler.concurrency, subscription.lease, shared=shared),
+            window=Window(source.window, appetite(handler), subscription.lease, shared=shared),
             box=self._letters,
             clock=self._clock,
         )

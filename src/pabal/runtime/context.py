@@ -100,36 +100,48 @@ class Context:
         message = of.publisher.message(channel, value, key=key, headers=headers, expires=timeout, cause=self.message)
         return await of.requester.request(message, reply=reply, timeout=timeout)
 
+    def blocking(self, bridge: Bridge) -> Context:
+        """This context for a plain ``def`` handler."""
+        return BlockingContext(self, bridge)
 
-class BlockingContext(Context):
-    """The context of a plain ``def`` handler: `publish` and `request` block while the bus's loop does the work."""
 
-    __slots__ = ("_inner", "_loop", "_over", "_thread")
+class Bridge:
+    """The way from a handler's thread to the bus's loop, made in that loop."""
 
-    def __init__(self, inner: Context, loop: asyncio.AbstractEventLoop) -> None:
-        self.message = inner.message
-        self.attempt = inner.attempt
-        self._handling = inner._handling  # noqa: SLF001 - of this file
-        self._inner = inner
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
         self._over = False
-
-    def publish(self, channel: Channel[Any] | str, value: object, **options: Any) -> Receipt:  # type: ignore[override]
-        """Publish and wait for the receipt; options and errors as in `Context.publish`."""
-        return self._wait_for(partial(self._inner.publish, channel, value, **options))
-
-    def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
-        """Ask and wait for the answer; options and errors as in `Context.request`."""
-        return self._wait_for(partial(self._inner.request, channel, value, **options))
 
     def end(self) -> None:
         """Nobody waits for the handler any more: from now on it cannot reach the bus."""
         self._over = True
 
-    def _wait_for(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def wait_for(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `call` gives, done by the bus's loop while this thread waits."""
         if self._over:
             raise ConnectionFailed("the bus was drained while this handler ran, so it cannot publish or ask any more")
         if threading.get_ident() == self._thread:
             raise ConfigurationError("this context blocks, so it cannot be used in the event loop; use async def")
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+
+
+class BlockingContext(Context):
+    """The context of a plain ``def`` handler: `publish` and `request` block while the bus's loop does the work."""
+
+    __slots__ = ("_bridge", "_inner")
+
+    def __init__(self, inner: Context, bridge: Bridge) -> None:
+        self.message = inner.message
+        self.attempt = inner.attempt
+        self._handling = inner._handling  # noqa: SLF001 - of this file
+        self._inner = inner
+        self._bridge = bridge
+
+    def publish(self, channel: Channel[Any] | str, value: object, **options: Any) -> Receipt:  # type: ignore[override]
+        """Publish and wait for the receipt; options and errors as in `Context.publish`."""
+        return self._bridge.wait_for(partial(self._inner.publish, channel, value, **options))
+
+    def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
+        """Ask and wait for the answer; options and errors as in `Context.request`."""
+        return self._bridge.wait_for(partial(self._inner.request, channel, value, **options))

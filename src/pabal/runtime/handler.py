@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pabal.model.transport import OnDead, Start
+from pabal.runtime.batch import Batch
 from pabal.runtime.plan import Needs
 from pabal.runtime.providing import Provider
 from pabal.runtime.retry import Backoff
@@ -27,6 +28,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None
     retry: Backoff | None = None
     concurrency: int = 1
+    batch: Batch | None = None
     ordered: bool = False
     on_dead: OnDead = "park"
     timeout: float | None = None

@@ -13,6 +13,7 @@ from pabal.runtime.handler import Handler
 from pabal.runtime.plan import refuse
 from pabal.runtime.retry import Backoff
 from pabal.runtime.threads import Threads
+from pabal.runtime.worker import appetite
 
 DEFAULT_WINDOW = 100
 
@@ -42,7 +43,7 @@ async def hire(
             ordered=handler.ordered,
             on_dead=handler.on_dead,
             start=handler.start,
-            window=max(DEFAULT_WINDOW, 2 * handler.concurrency),
+            window=max(DEFAULT_WINDOW, 2 * appetite(handler)),
         )
         crew.add(await connection.work(handler, source, retry=handler.retry or retry, executor=executor))
     return crew

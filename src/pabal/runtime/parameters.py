@@ -11,9 +11,10 @@ import msgspec
 
 from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
+from pabal.runtime.batch import BatchContext, BlockingBatchContext, check_context
 from pabal.runtime.context import BlockingContext, Context
 
-CONTEXTS = (Context, BlockingContext)
+CONTEXTS = (Context, BlockingContext, BatchContext, BlockingBatchContext)
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -45,7 +46,7 @@ class Arguments(msgspec.Struct, frozen=True):
         return list(dict.fromkeys(type for type in wanted if type is not Context and type is not Message))
 
 
-def read_parameter(who: str, parameter: inspect.Parameter, hint: Any) -> Parameter:
+def read_parameter(who: str, parameter: inspect.Parameter, hint: Any, *, batch: bool = False) -> Parameter:
     """A parameter with what its annotation allows; `hint` None: it has none, so it must have a default."""
     optional = parameter.default is not parameter.empty
     if hint is None and not optional:
@@ -53,6 +54,7 @@ def read_parameter(who: str, parameter: inspect.Parameter, hint: Any) -> Paramet
             f"handler {who}: parameter {parameter.name!r} must be annotated as Context or Message, or with a type that "
             "is provided; the first parameter takes the body"
         )
+    check_context(who, parameter.name, hint, batch=batch)
     return Parameter(parameter.name, parameter.kind, tuple(_alternatives(hint)), optional)
 
 

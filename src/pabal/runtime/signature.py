@@ -16,7 +16,8 @@ import msgspec
 from pabal.model.codec import Codec, Decode, compile_decoder
 from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
-from pabal.runtime.context import BlockingContext, Context
+from pabal.runtime.batch import item_type
+from pabal.runtime.context import Bridge, Context
 from pabal.runtime.parameters import CONTEXTS, Arguments, Parameter, arrange, read_parameter
 from pabal.runtime.providing import Call, Given, Provider, entering
 
@@ -44,8 +45,11 @@ class Signature(msgspec.Struct, frozen=True):
     further: tuple[Parameter, ...] = ()
 
 
-def read_signature(function: Function, codec: Codec) -> Signature:
-    """Compile the signature of a handler; raises ConfigurationError with the form that is wanted."""
+def read_signature(function: Function, codec: Codec, *, batch: bool = False) -> Signature:
+    """Compile the signature of a handler, of batches or of single messages.
+
+    Raises ConfigurationError with the form that is wanted.
+    """
     name = function_name(function)
     plain = _without_partial(function)
     if inspect.isclass(plain):
@@ -63,13 +67,13 @@ def read_signature(function: Function, codec: Codec) -> Signature:
             raise ConfigurationError(f"handler {name}: parameter {parameter} is variadic; use plain parameters")
     hints = _hints(plain, name)
     first, *others = parameters
-    returns = hints.get("return")
+    body, returns = hints.get(first.name, Any), hints.get("return")
     return Signature(
-        decode=_decoder(name, hints.get(first.name, Any), codec),
-        answers=returns is not NoneType,
+        decode=_decoder(name, item_type(name, body) if batch else body, codec),
+        answers=returns is not NoneType and not batch,  # a request has one message
         answers_none="return" in hints and returns is not NoneType,
         blocking=not _is_async(plain),
-        further=tuple(read_parameter(name, parameter, hints.get(parameter.name)) for parameter in others),
+        further=tuple(read_parameter(name, parameter, hints.get(parameter.name), batch=batch) for parameter in others),
     )
 
 
@@ -148,11 +152,12 @@ def _in_thread(call: Callable[..., Any], executor: Executor | None) -> Callable[
 
     async def in_thread(value: Any, context: Context, *given: Given) -> Any:
         loop = asyncio.get_running_loop()
-        blocking = BlockingContext(context, loop)
+        bridge = Bridge(loop)
+        blocking = context.blocking(bridge)
         try:
             return await loop.run_in_executor(executor, copy_context().run, guarded, value, blocking, *given)
         except asyncio.CancelledError:
-            blocking.end()
+            bridge.end()
             raise
 
     return in_thread

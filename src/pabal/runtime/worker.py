@@ -3,6 +3,8 @@
 receive ──> queue ──> lanes (concurrency) ──> attempt ──> settler ──> settle
               │           │
               └───────────┴── leases: one renewal for all in hand, at a third of the lease
+
+An ordered handler's queue has of each key at most one; what follows it waits in `Turns`.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from pabal.model.clock import Clock
-from pabal.model.outcome import RELEASED, Outcome, Rejected
+from pabal.model.outcome import RELEASED, Acked, Outcome, Rejected
 from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.handler import Handler
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.reports import Counters, Unfinished
 from pabal.runtime.settling import Settler
+from pabal.runtime.turns import Turns
 from pabal.runtime.window import Window
 
 log = logging.getLogger("pabal.worker")
@@ -61,7 +64,9 @@ class Worker:
         self._clock = clock
         self._window = window
         self._most_in_hand = _WINDOWS_IN_HAND * source.window
-        self._queue: deque[Delivery] = deque()
+        self._turns = Turns() if handler.ordered else None
+        self._queue: deque[Delivery] = deque() if self._turns is None else self._turns.ready
+        self._appetite = appetite(handler)
         self._in_hand: set[Delivery] = set()
         self._running: dict[Delivery, float] = {}
         self._idle_lanes: deque[asyncio.Future[None]] = deque()
@@ -70,6 +75,7 @@ class Worker:
         self._empty.set()
         self._stopping = False
         self._settler = Settler(subscription, source, box=box, clock=clock, counters=counters, done=self._settled)
+        self._settle = self._settler.add if self._turns is None else self._settle_in_turn
         self._lanes: set[asyncio.Task[None]] = set()
         self._helpers: list[asyncio.Task[None]] = []
         self._feeder: asyncio.Task[None] | None = None
@@ -101,8 +107,8 @@ class Worker:
         self._stopping = True
         self._subscription.resize(0)  # or it would take again what is given back
         await _cancel([self._feeder])
-        while self._queue:
-            self._settler.add(Settled(self._queue.popleft(), RELEASED))
+        self._give_back(self._clear())
+        self._wake_lanes(len(self._idle_lanes))  # one that gathers a batch gives it back
         if self._settling is not None:
             empty = asyncio.get_running_loop().create_task(self._empty.wait(), name=f"pabal drain: {self.handler.name}")
             try:
@@ -140,12 +146,14 @@ class Worker:
 
     async def _feed(self) -> None:
         while True:
-            for delivery in await self._subscription.receive(max(1, self._window.size // 2)):
-                self._queue.append(delivery)
-                self._in_hand.add(delivery)
+            received = await self._subscription.receive(max(1, self._window.size // 2))
+            self._in_hand.update(received)
             self._empty.clear()
-            for _ in range(min(len(self._queue), len(self._idle_lanes))):
-                _wake(self._idle_lanes.popleft())
+            if self._turns is None:
+                self._queue.extend(received)
+            else:
+                self._line_up(self._turns, received)
+            self._wake_lanes(len(self._queue))
             while self._is_sated():
                 self._hungry.clear()
                 await self._hungry.wait()
@@ -153,9 +161,11 @@ class Worker:
     def _is_sated(self) -> bool:
         if len(self._in_hand) >= self._most_in_hand:
             return True
-        if self._window.size <= self.handler.concurrency:  # a slow handler: others may be free to begin what waits
+        if self._turns is not None and self._turns.is_full(self._window.size):
+            return True
+        if self._window.size <= self._appetite:  # a slow handler: others may be free to begin what waits
             return bool(self._queue) or not self._idle_lanes
-        return len(self._queue) >= self.handler.concurrency
+        return len(self._queue) >= self._appetite
 
     def _open_lane(self) -> None:
         lane = self._spawn("lane", self._lane())
@@ -169,7 +179,7 @@ class Worker:
 
     async def _lane(self) -> None:
         queue, running, clock, window = self._queue, self._running, self._clock, self._window
-        run, settle = self._attempt.run, self._settler.add
+        run, settle = self._attempt.run, self._settle
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - it is spawned as one
         in_a_row = 0
@@ -179,7 +189,7 @@ class Worker:
                 in_a_row = 0
                 continue
             delivery = queue.popleft()
-            if len(queue) < self.handler.concurrency:
+            if len(queue) < self._appetite:
                 self._hungry.set()
             started = clock.time()
             running[delivery] = started
@@ -196,11 +206,50 @@ class Worker:
                 in_a_row = 0
                 await asyncio.sleep(0)
 
+    def _line_up(self, turns: Turns, received: Sequence[Delivery]) -> None:
+        """Put deliveries behind those of their key, which holds at most half the window."""
+        most = max(2, self._window.size // 2)  # one that runs and one at hand
+        self._give_back([delivery for delivery in received if not turns.take(delivery, most)])
+
+    def _settle_in_turn(self, settled: Settled) -> None:
+        """Settle, and let the next of its key begin, or give back what stands behind what comes again."""
+        turns, outcome = self._turns, type(settled.outcome)
+        assert turns is not None  # noqa: S101 - it is ordered
+        if outcome is Acked or (outcome is Rejected and self.handler.on_dead == "continue"):
+            turns.end(settled.delivery)
+            self._settler.add(settled)
+            return
+        turns.returning(settled.delivery)
+        self._settler.add(settled)
+        self._give_back(turns.break_off(settled.delivery))
+
+    def _give_back(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            if self._turns is not None:
+                self._turns.returning(delivery)
+            self._settler.add(Settled(delivery, RELEASED))
+
+    def _clear(self) -> list[Delivery]:
+        """Drop and return all that has not started."""
+        if self._turns is not None:
+            return self._turns.clear()
+        left = list(self._queue)
+        self._queue.clear()
+        return left
+
     def _fit_window(self) -> None:
         """Hold no more than the window has become; others can take what is given back."""
         self._subscription.resize(self._window.size)
         while len(self._queue) > self._window.size:
-            self._settler.add(Settled(self._queue.pop(), RELEASED))
+            delivery = self._queue.pop()
+            self._give_back([delivery])
+            if self._turns is not None:
+                self._give_back(self._turns.break_off(delivery))
+
+    def _wake_lanes(self, count: int) -> None:
+        idle = self._idle_lanes
+        while count > 0 and idle:
+            count -= wake(idle.popleft())
 
     async def _work(self) -> None:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -211,7 +260,10 @@ class Worker:
     def _forget(self, lost: Sequence[Delivery]) -> None:
         """Drop what is no longer ours and has not started; what runs finds out when it settles."""
         for delivery in lost:
-            if delivery in self._queue:
+            if self._turns is not None:
+                self.counters.lost += delivery in self._turns
+                self._give_back(self._turns.lose(delivery))
+            elif delivery in self._queue:
                 self._queue.remove(delivery)
                 self.counters.lost += 1
         self._note_progress()
@@ -219,6 +271,9 @@ class Worker:
 
     def _settled(self, batch: Sequence[Settled]) -> None:
         self._in_hand.difference_update([settled.delivery for settled in batch])
+        if self._turns is not None:
+            for settled in batch:
+                self._turns.recorded(settled.delivery)
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -239,9 +294,17 @@ class Worker:
             self.failed.set_result(error)
 
 
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def appetite(handler: Handler) -> int:
+    """How many deliveries all lanes of a handler take at once."""
+    return handler.concurrency * (1 if handler.batch is None else handler.batch.size)
+
+
+def wake(waiting: asyncio.Future[None]) -> bool:
+    """Whether somebody was still waiting."""
+    if waiting.done():
+        return False
+    waiting.set_result(None)
+    return True
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None] | None]) -> set[asyncio.Task[None]]:

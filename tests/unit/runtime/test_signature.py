@@ -12,7 +12,7 @@ import pytest
 from pabal import BlockingContext, CodecError, ConfigurationError, Context, Message
 from pabal.model.codec import JsonCodec
 from pabal.model.transport import GroupId
-from pabal.runtime.context import Handling
+from pabal.runtime.context import Bridge, Handling
 from pabal.runtime.signature import Signature, compile_invoke, read_signature
 from pabal.runtime.threads import Threads
 from tests.unit.runtime import elsewhere
@@ -391,4 +391,4 @@ async def test_blocking_context_does_not_block_the_loop() -> None:
     """A blocking context used in the event loop is an error, where it would wait for itself."""
     context = Context(message(), 1, HANDLING)
     with pytest.raises(ConfigurationError, match="use async def"):
-        BlockingContext(context, asyncio.get_running_loop()).publish("a", 1)
+        BlockingContext(context, Bridge(asyncio.get_running_loop())).publish("a", 1)
