@@ -26,6 +26,7 @@ from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
+from pabal.runtime.middleware import publishing_results
 from pabal.runtime.parameters import arrange
 from pabal.runtime.plan import Line
 from pabal.runtime.publisher import OnUnrouted, Outgoing
@@ -256,7 +257,7 @@ class Bus(Router):
                 stack.push_async_callback(self.aclose)
             crew = await hire(
                 await self._open(),
-                self._handlers,
+                [self._at_work(handler) for handler in self._handlers],
                 retry=self._retry,
                 grace=self._grace,
                 clock=self._clock,
@@ -288,6 +289,15 @@ class Bus(Router):
         arrange(function_name(handler.function), handler.signature.further, handler.provided)
         super()._register(handler)
 
+    def _at_work(self, handler: Handler) -> Handler:
+        """A handler with this bus's middleware; its result is published outside of all."""
+        results = () if handler.publishes is None else (publishing_results(handler.publishes),)
+        return structs.replace(handler, around=(*results, *self._around_handling, *handler.around))
+
+    def _check_unused(self, what: str) -> None:
+        if self._connection is not None or self._running:
+            raise ConfigurationError(f"{what} before the bus is used")
+
     def _stopped(self) -> None:
         self._running = False
         self._crew = None
@@ -299,6 +309,7 @@ class Bus(Router):
             if self._connection is None:
                 readers = [handler.needs for handler in self._handlers] if self._running else []
                 self._connection = await self._connect(readers=readers)
+                self._connection.surround(self._around_publishing)
             return self._connection
 
     async def _reach_dead_letters(self) -> tuple[Any, Box]:

@@ -12,16 +12,19 @@ from msgspec import structs
 from pabal.model.channel import Channel
 from pabal.model.codec import Codec, JsonCodec
 from pabal.model.errors import ConfigurationError
-from pabal.model.names import check_group, check_source
+from pabal.model.names import check_channel, check_group, check_source
 from pabal.model.transport import OnDead, Start
 from pabal.runtime.batch import Batch
 from pabal.runtime.handler import Handler
+from pabal.runtime.middleware import AroundHandling, AroundPublishing, check_middleware
 from pabal.runtime.parameters import type_name
 from pabal.runtime.providing import Provider, read_provider
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, function_name, read_signature
 
 F = TypeVar("F", bound=Function)
+Handled = TypeVar("Handled", bound=AroundHandling)
+Published = TypeVar("Published", bound=AroundPublishing)
 T = TypeVar("T")
 
 Delivered = Literal["at-least-once", "at-most-once"]
@@ -37,6 +40,8 @@ class Router:
         self._codec = codec or JsonCodec()
         self._handlers: list[Handler] = []
         self._provided: dict[Any, Provider] = {}
+        self._around_handling: list[AroundHandling] = []
+        self._around_publishing: list[AroundPublishing] = []
 
     def handler(
         self,
@@ -51,6 +56,7 @@ class Router:
         timeout: float | None = None,
         delivery: Delivered = "at-least-once",
         start: Start | None = None,
+        publishes: Channel[Any] | str | None = None,
     ) -> Callable[[F], F]:
         """Register a function for the messages of a channel or pattern, shared out among the group's members.
 
@@ -68,6 +74,9 @@ class Router:
             delivery: ``"at-most-once"`` permits a transport that may lose messages.
             start: where a new group begins, on a transport that keeps a log: at the ``"oldest"`` message, at what is
                 ``"new"``, or at a time; None: the channel's first group at the oldest, later ones at what is new.
+            publishes: the channel to which a result other than None is published, as by `Context.publish`, before the
+                message is done; where that fails, the attempt has failed. A request is answered as well. Not with
+                batch=.
 
         Raises ConfigurationError for a bad name, a second handler of the same group and source, a signature that
         cannot be called, and while the bus runs.
@@ -82,6 +91,12 @@ class Router:
         if on_dead not in get_args(OnDead):
             raise ConfigurationError(f"on_dead is one of {', '.join(get_args(OnDead))}, not {on_dead!r}")
         check_start(start)
+        if publishes is not None and not isinstance(publishes, Channel):
+            check_channel(publishes)
+        if publishes is not None and batch is not None:
+            raise ConfigurationError(
+                "publishes= is for handlers of single messages; a batch publishes by context.publish, naming causes"
+            )
 
         def register(function: F) -> F:
             signature = read_signature(function, self._codec, batch=batch is not None)
@@ -89,6 +104,11 @@ class Router:
                 raise ConfigurationError(
                     f"handler {function_name(function)} is a plain def, whose thread cannot be cancelled: "
                     "leave out timeout=, or make it async def"
+                )
+            if publishes is not None and not signature.answers:
+                raise ConfigurationError(
+                    f"handler {function_name(function)} returns None, so nothing would be published to {publishes}; "
+                    "annotate what it returns, or leave out publishes="
                 )
             self._register(
                 Handler(
@@ -104,6 +124,7 @@ class Router:
                     timeout=timeout,
                     at_most_once=delivery == "at-most-once",
                     start=start,
+                    publishes=publishes,
                 )
             )
             return function
@@ -152,18 +173,60 @@ class Router:
             raise ConfigurationError(f"{type_name(type)} is provided already")
         self._provided[type] = provider
 
+    def around_handling(self, middleware: Handled) -> Handled:
+        """Register ``async def m(context, call_next)``, which is called around each call of a handler or listener.
+
+        It has the `Context` of the delivery, and `call_next()` returns what the handler returns, or raises what that
+        raises. What `m` returns is the result, what it raises is the failure; without `call_next` the handler is not
+        called. It runs within the handler's timeout and context variables, in the event loop, outside of what is
+        provided. The first that is registered is outermost, and a bus's is outside of a router's.
+
+        Raises ConfigurationError for what cannot be called so, and once the bus is used.
+        """
+        self._check_unused("register middleware")
+        check_middleware(middleware, "context, call_next")
+        self._around_handling.append(middleware)
+        return middleware
+
+    def around_publishing(self, middleware: Published) -> Published:
+        """Register ``async def m(message, call_next)``, which is called around each message that is sent.
+
+        `call_next(message)` hands it on, changed or not, and returns its `Receipt` or raises as `Bus.publish` does;
+        `m` returns the receipt. It is called for each message of `publish_many`, which are then sent together, and for
+        requests, where `call_next` returns once the request is sent. The first that is registered is outermost. A
+        router's is called for what its handlers send, before the bus's.
+
+        Raises ConfigurationError for what cannot be called so, and once the bus is used.
+        """
+        self._check_unused("register middleware")
+        check_middleware(middleware, "message, call_next")
+        self._around_publishing.append(middleware)
+        return middleware
+
     def include(self, router: Router) -> None:
         """Take over what `router` has registered so far. Raises as `handler` does, and takes none then.
 
-        Its handlers keep what it provides, and get the rest from here.
+        Its handlers keep its middleware and what it provides, and get the rest from here.
         """
         before = list(self._handlers)
         try:
             for handler in router._handlers:
-                self._register(structs.replace(handler, provided={**router._provided, **handler.provided}))
+                self._register(router._completed(handler))
         except ConfigurationError:
             self._handlers = before
             raise
+
+    def _completed(self, handler: Handler) -> Handler:
+        """A handler with what this router gives to its own."""
+        return structs.replace(
+            handler,
+            provided={**self._provided, **handler.provided},
+            around=(*self._around_handling, *handler.around),
+            around_publishing=(*handler.around_publishing, *self._around_publishing),
+        )
+
+    def _check_unused(self, what: str) -> None:
+        """A router is never in use itself."""
 
     def _register(self, handler: Handler) -> None:
         group = handler.group

@@ -204,7 +204,9 @@ async def test_late_answer(url: str) -> None:
         (counters,) = crew.counters.values()
         await until(lambda: counters.acked == 2)
         assert bus._connection is not None
-        assert bus._connection.requester._waiting == {}
+        way_back = bus._connection.requester._way_back
+        assert way_back is not None
+        assert way_back._waiting == {}
 
 
 async def test_many_in_flight(url: str) -> None:

@@ -17,6 +17,7 @@ from pabal.model.transport import Delivery, GroupId
 from pabal.runtime import decide
 from pabal.runtime.context import Context, Handling
 from pabal.runtime.handler import Handler
+from pabal.runtime.middleware import around_handling
 from pabal.runtime.publisher import Publisher
 from pabal.runtime.reply import Requester, Responder
 from pabal.runtime.reports import Counters
@@ -53,7 +54,8 @@ class Attempt:
         self._handling = Handling(handler.name, by, publisher, requester)
         self._decode = handler.signature.decode
         self._answers_none = handler.signature.answers_none
-        self._invoke = compile_invoke(handler.function, handler.signature, executor, handler.provided)
+        invoke = compile_invoke(handler.function, handler.signature, executor, handler.provided)
+        self._invoke = around_handling(handler.around, invoke)
         self._timeout = handler.timeout
         self._retry = retry
         self._attempts = retry.attempts

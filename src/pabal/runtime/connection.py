@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 
@@ -21,12 +21,14 @@ from pabal.runtime.consumer import Consumer
 from pabal.runtime.dead import Box
 from pabal.runtime.handler import Handler
 from pabal.runtime.keeping import box_url, check_box, make_room, shown
+from pabal.runtime.middleware import AroundPublishing
 from pabal.runtime.plan import BusNeeds, Line, Needs, plan, refuse
 from pabal.runtime.publisher import OnUnrouted, Publisher
 from pabal.runtime.registry import make_transport
 from pabal.runtime.reply import Requester, Responder, requests_of
 from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
+from pabal.runtime.surrounded import SurroundedPublisher
 from pabal.runtime.unsettled import Unsettled
 from pabal.runtime.window import Window, first_size
 from pabal.runtime.worker import Worker, appetite
@@ -141,6 +143,15 @@ class Connection:
         """What is kept of the needs of handlers, listeners and consumers, and of the bus they belong to."""
         return plan(readers, structs.replace(self._bus, handles=bool(readers)), self.can)
 
+    def surround(self, around: Sequence[AroundPublishing]) -> None:
+        """Let all that is published from now on pass through middleware."""
+        self.publisher, self.requester = self._surrounded(around)
+
+    def _surrounded(self, around: Sequence[AroundPublishing]) -> tuple[Publisher, Requester]:
+        if not around:
+            return self.publisher, self.requester
+        return SurroundedPublisher(self.publisher, around), self.requester.surrounded(around)
+
     def box(self) -> Box:
         """Where the dead letters are; raises CapabilityError when nobody keeps them."""
         if self._box is not None:
@@ -151,6 +162,7 @@ class Connection:
 
     async def work(self, handler: Handler, source: Source, *, retry: Backoff, executor: Executor | None) -> Worker:
         """Subscribe a handler and make its worker, not yet started."""
+        publisher, requester = self._surrounded(handler.around_publishing)
         counters = Counters()
         attempting, working = (Attempt, Worker) if handler.batch is None else (BatchAttempt, BatchWorker)
         attempt = attempting(
@@ -159,8 +171,8 @@ class Connection:
             keeps_history=self.can.keeps_history or not self._settles,
             clock=self._clock,
             counters=counters,
-            publisher=self.publisher,
-            requester=self.requester,
+            publisher=publisher,
+            requester=requester,
             responder=self._responder,
             executor=executor,
         )

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from pabal.model.channel import Channel
 from pabal.model.transport import OnDead, Start
 from pabal.runtime.batch import Batch
+from pabal.runtime.middleware import AroundHandling, AroundPublishing
 from pabal.runtime.plan import Needs
 from pabal.runtime.providing import Provider
 from pabal.runtime.retry import Backoff
@@ -19,7 +21,8 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """What to call for the messages of a source, and how. `group` None is a listener.
 
     `retry` None follows the bus; `timeout` is seconds a call may take, None: as long as it likes. `provided` has what
-    its parameters may ask for.
+    its parameters may ask for; `publishes` is where its results go; `around` is the middleware of its calls, and
+    `around_publishing` that of what it publishes before the bus's own.
     """
 
     function: Function
@@ -35,6 +38,9 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     at_most_once: bool = False
     start: Start | None = None
     provided: Mapping[Any, Provider] = {}
+    publishes: Channel[Any] | str | None = None
+    around: tuple[AroundHandling, ...] = ()
+    around_publishing: tuple[AroundPublishing, ...] = ()
 
     @property
     def name(self) -> str:

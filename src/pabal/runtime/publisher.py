@@ -150,8 +150,10 @@ class Publisher:
             self._post(channel, value) if isinstance(value, Outgoing) else Post(message(channel, value), park=park)
             for value in values
         ]
-        if not posts:
-            return []
+        return await self.publish_posts(posts, timeout=timeout) if posts else []
+
+    async def publish_posts(self, posts: Sequence[Post], *, timeout: float) -> Sequence[Receipt]:
+        """Hand these to the transport in order; raises as `publish_many`."""
         receipts = await self._send(posts, timeout)
         if any(receipt.error is not None or receipt.routed is False for receipt in receipts):
             await self._look_after([post.message for post in posts], receipts, timeout)
@@ -187,7 +189,7 @@ class Publisher:
                 ) from None
         errors = [receipt.error for receipt in receipts if receipt.error is not None]
         if errors:
-            raise _publish_error(errors, receipts)
+            raise publish_error(errors, receipts)
         if nobody and self._unrouted == "raise":
             raise Unrouted(f"nobody takes {nobody[0].channel}", receipts=receipts)
 
@@ -214,7 +216,8 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
-def _publish_error(errors: Sequence[PabalError], receipts: Sequence[Receipt]) -> PublishError:
+def publish_error(errors: Sequence[PabalError], receipts: Sequence[Receipt]) -> PublishError:
+    """What is raised when these errors stand in these receipts."""
     failed, text = len(errors), str(errors[0])
     if len(receipts) > 1:
         text = f"{failed} of {len(receipts)} messages were not taken, the first because: {text}"

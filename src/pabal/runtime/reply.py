@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from copy import copy
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,40 +21,32 @@ from pabal.model.errors import (
     RequestTimeout,
 )
 from pabal.model.message import Message, new_id
-from pabal.model.transport import Requests, Transport
+from pabal.model.transport import Receipt, Requests, Transport
 from pabal.runtime.decide import text_of
+from pabal.runtime.middleware import AroundPublishing, Send
+from pabal.runtime.surrounded import surround
 
 FAILED = "pabalerror"
 """The CloudEvents extension of a failed request's answer: the name of the exception's class."""
 
 
-class Requester:
-    """Asks, and hands each answer to the one that waits for it."""
+class WayBack:
+    """Where answers come in: opened with the first request, it hands each answer to the one that waits for it."""
 
-    def __init__(self, requests: Requests | None, *, codec: Codec) -> None:
+    def __init__(self, requests: Requests) -> None:
         self._requests = requests
-        self._codec = codec
         self._address: asyncio.Task[str] | None = None
-        self._decoders: dict[object, Decode] = {}
         self._waiting: dict[str, asyncio.Future[Message | None]] = {}
 
-    async def request(self, message: Message, *, reply: Any, timeout: float) -> Any:
-        """Send `message` and return the first answer as type `reply`.
+    async def expect(self) -> tuple[str, asyncio.Future[Message | None]]:
+        """Where an answer goes, and the future that gets it, or None when nobody is there to answer."""
+        reply_to = f"{await self._open()}.{new_id()}"
+        answer = self._waiting[reply_to] = asyncio.get_running_loop().create_future()
+        return reply_to, answer
 
-        Raises NoResponders, RequestTimeout, RequestFailed, and CodecError for an answer of another type.
-        """
-        if self._requests is None:
-            raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
-        decode = self._decoder(reply)
-        try:
-            async with asyncio.timeout(timeout):
-                answer = await self._ask(self._requests, message)
-        except TimeoutError:
-            raise RequestTimeout(f"no answer to {message.channel} within {timeout:g} s") from None
-        failed = answer.attributes.get(FAILED)
-        if failed is not None:
-            raise RequestFailed(failed, answer.body.decode(errors="replace"))
-        return decode(answer.body, answer.content_type)
+    def forget(self, reply_to: str) -> None:
+        """Nobody waits for this answer any more."""
+        del self._waiting[reply_to]
 
     async def aclose(self) -> None:
         """Every request that still waits fails with ConnectionFailed."""
@@ -62,6 +57,57 @@ class Requester:
             self._address.cancel()
             await asyncio.gather(self._address, return_exceptions=True)
 
+    async def _open(self) -> str:
+        """The address, opened once; a request that gives up meanwhile leaves the opening to the others."""
+        if self._address is None or (self._address.done() and not _succeeded(self._address)):
+            opening = self._requests.replies(self._receive)
+            self._address = asyncio.get_running_loop().create_task(opening, name="pabal replies")
+        return await asyncio.shield(self._address)
+
+    def _receive(self, reply_to: str, answer: Message | None) -> None:
+        waiting = self._waiting.get(reply_to)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+
+class Requester:
+    """Asks, and waits for the answer. `requests` None: the transport has none."""
+
+    def __init__(self, requests: Requests | None, *, codec: Codec) -> None:
+        self._way_back = None if requests is None else WayBack(requests)
+        self._send: Send = partial(_send, requests)
+        self._codec = codec
+        self._decoders: dict[object, Decode] = {}
+
+    def surrounded(self, around: Sequence[AroundPublishing]) -> Requester:
+        """A requester of the same way back, whose requests pass through middleware."""
+        other = copy(self)
+        other._send = surround(around, self._send)  # noqa: SLF001 - of this class
+        return other
+
+    async def request(self, message: Message, *, reply: Any, timeout: float) -> Any:
+        """Send `message` and return the first answer as type `reply`.
+
+        Raises NoResponders, RequestTimeout, RequestFailed, and CodecError for an answer of another type.
+        """
+        if self._way_back is None:
+            raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
+        decode = self._decoder(reply)
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await self._ask(self._way_back, message)
+        except TimeoutError:
+            raise RequestTimeout(f"no answer to {message.channel} within {timeout:g} s") from None
+        failed = answer.attributes.get(FAILED)
+        if failed is not None:
+            raise RequestFailed(failed, answer.body.decode(errors="replace"))
+        return decode(answer.body, answer.content_type)
+
+    async def aclose(self) -> None:
+        """Every request that still waits fails with ConnectionFailed."""
+        if self._way_back is not None:
+            await self._way_back.aclose()
+
     def _decoder(self, reply: Any) -> Decode:
         try:
             if reply not in self._decoders:
@@ -70,34 +116,26 @@ class Requester:
             raise ConfigurationError(f"answers cannot be decoded to {reply!r}: {error}") from error
         return self._decoders[reply]
 
-    async def _ask(self, requests: Requests, message: Message) -> Message:
-        reply_to = f"{await self._open(requests)}.{new_id()}"
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting[reply_to] = waiting
+    async def _ask(self, way_back: WayBack, message: Message) -> Message:
+        reply_to, waiting = await way_back.expect()
         try:
-            receipt = await requests.request(msgspec.structs.replace(message, reply_to=reply_to))
-            if receipt.error is not None:
-                raise receipt.error
-            if receipt.routed is False:
-                raise NoResponders(f"nobody is there to answer {message.channel}")
-            answer: Message | None = await waiting
+            await self._send(msgspec.structs.replace(message, reply_to=reply_to))
+            answer = await waiting
         finally:
-            del self._waiting[reply_to]
+            way_back.forget(reply_to)
         if answer is None:
             raise NoResponders(f"nobody is there to answer {message.channel}")
         return answer
 
-    async def _open(self, requests: Requests) -> str:
-        """The way back, opened once; a request that gives up meanwhile leaves the opening to the others."""
-        if self._address is None or (self._address.done() and not _succeeded(self._address)):
-            opening = requests.replies(self._receive)
-            self._address = asyncio.get_running_loop().create_task(opening, name="pabal replies")
-        return await asyncio.shield(self._address)
 
-    def _receive(self, reply_to: str, answer: Message | None) -> None:
-        waiting = self._waiting.get(reply_to)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+async def _send(requests: Requests | None, request: Message) -> Receipt:
+    assert requests is not None  # noqa: S101 - or there is no way back either
+    receipt = await requests.request(request)
+    if receipt.error is not None:
+        raise receipt.error
+    if receipt.routed is False:
+        raise NoResponders(f"nobody is there to answer {request.channel}")
+    return receipt
 
 
 class Responder:

@@ -72,7 +72,7 @@ def read_signature(function: Function, codec: Codec, *, batch: bool = False) -> 
         decode=_decoder(name, item_type(name, body) if batch else body, codec),
         answers=returns is not NoneType and not batch,  # a request has one message
         answers_none="return" in hints and returns is not NoneType,
-        blocking=not _is_async(plain),
+        blocking=not is_async(plain),
         further=tuple(read_parameter(name, parameter, hints.get(parameter.name), batch=batch) for parameter in others),
     )
 
@@ -169,7 +169,7 @@ def _without_partial(function: Function) -> Function:
     return function
 
 
-def _is_async(function: Function) -> bool:
+def is_async(function: Function) -> bool:
     """Whether a call gives a coroutine: of the function itself, of what a decorator wraps, or of an object's call."""
     return (
         inspect.iscoroutinefunction(function)
