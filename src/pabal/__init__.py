@@ -22,6 +22,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import Failure, Reject, Retry, Settlement
 from pabal.model.transport import Receipt
 from pabal.router import Router
+from pabal.runtime.batch import Batch, BatchContext, BlockingBatchContext
 from pabal.runtime.context import BlockingContext, Context
 from pabal.runtime.publisher import Outgoing
 from pabal.runtime.reports import DrainReport
@@ -29,6 +30,9 @@ from pabal.runtime.retry import Backoff
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BatchContext",
+    "BlockingBatchContext",
     "BlockingContext",
     "Bus",
     "CapabilityError",
