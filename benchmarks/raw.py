@@ -32,6 +32,12 @@ def raw_box(path: Path, *, synchronous: str = "NORMAL") -> Iterator[sqlite3.Conn
         connection.close()
 
 
+def make_raw_box(path: Path) -> Path:
+    """Make the file, before several processes open it: SQLite lets none of them wait to give it its log."""
+    with raw_box(path):
+        return path
+
+
 def insert_one(connection: sqlite3.Connection) -> None:
     """Publish one message."""
     connection.execute("BEGIN IMMEDIATE")

@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.load import BATCH, CHANNEL, DICTS, GROUP, ORDERS, Order
 from benchmarks.measure import Figures, Stage, Target, Workload
 from benchmarks.process import Ready, together
-from benchmarks.raw import lease_some, raw_box
+from benchmarks.raw import lease_some, make_raw_box, raw_box
 from pabal import Bus
 
 _RATE = 500
@@ -33,7 +33,7 @@ def pabal(stage: Stage) -> Figures:
 
 def raw_loop(stage: Stage) -> Figures:
     """The raw loop, which looks every millisecond, and every commit is on disk."""
-    total, path = stage.count(_TOTAL), stage.folder / "raw.db"
+    total, path = stage.count(_TOTAL), make_raw_box(stage.folder / "raw.db")
     _, waits = together(partial(_insert, path, total), partial(_handle, path, total))
     return _percentiles("raw loop", waits)
 

@@ -11,8 +11,8 @@ import msgspec
 
 from benchmarks.load import DICTS, ORDERS, Order, Tally
 from benchmarks.measure import Figures, Stage, Target, Workload
-from benchmarks.process import Ready, together
-from benchmarks.raw import handle_orders, insert_orders, raw_box
+from benchmarks.process import Ready, alone, together
+from benchmarks.raw import handle_orders, insert_orders, make_raw_box, raw_box
 from benchmarks.worker import count_orders, publish_orders, settled
 from pabal import Bus
 
@@ -23,7 +23,7 @@ _PATIENCE = 60.0  # seconds: with less, the peers fail on a slow disk, where SQL
 def raw_loop(stage: Stage) -> Figures:
     """The raw loop."""
     total = stage.count(40_000)
-    path = stage.folder / "raw.db"
+    path = make_raw_box(stage.folder / "raw.db")
     return {"raw loop": _rate(total, *together(partial(_insert, path, total), partial(_handle, path, total)))}
 
 
@@ -80,7 +80,14 @@ def huey(stage: Stage) -> Figures:
     """SqliteHuey of huey as it comes, without results; the consumer's loop of dequeue and execute."""
     total = stage.count(3_000)
     path = stage.folder / "huey.db"
+    alone(partial(_make_huey, path))
     return {"huey": _rate(total, *together(partial(_enqueue, path, total), partial(_execute, path, total)))}
+
+
+def _make_huey(path: Path) -> None:
+    from huey import SqliteHuey
+
+    SqliteHuey("bench", filename=str(path))
 
 
 def _enqueue(path: Path, total: int, ready: Ready) -> float:
@@ -123,7 +130,14 @@ def persist_queue(stage: Stage) -> Figures:
     """persist-queue's FIFOSQLiteAckQueue as it comes, with bodies in JSON."""
     total = stage.count(3_000)
     folder = stage.folder / "persist-queue"
+    alone(partial(_make_persist_queue, folder))
     return {"persist-queue": _rate(total, *together(partial(_put, folder, total), partial(_get, folder, total)))}
+
+
+def _make_persist_queue(folder: Path) -> None:
+    from persistqueue import FIFOSQLiteAckQueue
+
+    FIFOSQLiteAckQueue(str(folder)).close()
 
 
 def _put(folder: Path, total: int, ready: Ready) -> float:
