@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.lines import Lines
 from tests.acceptance.trouble import Trouble
 
 
@@ -40,6 +41,13 @@ def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trouble:
     """A transport, installed as somebody else's package would be, that fails when it is told to."""
     _install("trouble = tests.acceptance.trouble:TroubleTransport", tmp_path, monkeypatch)
     return Trouble()
+
+
+@pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lines:
+    """An ordered transport that hands out several messages of one key, and keeps a log to start in."""
+    _install("lines = tests.acceptance.lines:LinesTransport", tmp_path, monkeypatch)
+    return Lines()
 
 
 @pytest.fixture

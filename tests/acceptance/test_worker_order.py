@@ -18,17 +18,6 @@ from tests.acceptance.seen import Seen, until
 KEYS = ("a", "b", "c", "d")
 
 
-@pytest.fixture
-def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lines:
-    """The transport, installed as somebody else's package would be."""
-    info = tmp_path / "pabal_lines-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pabal-lines\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[pabal.transports]\nlines = tests.acceptance.lines:LinesTransport\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    return Lines()
-
-
 def line(*keys: str, each: int) -> list[Outgoing]:
     """Messages of all keys, taking turns: a0, b0, ..., a1, b1, ..."""
     return [Outgoing(f"{key}{number}", key=key) for number in range(each) for key in keys]
