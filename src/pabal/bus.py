@@ -16,7 +16,7 @@ from pabal.model.address import Address
 from pabal.model.channel import Channel
 from pabal.model.clock import Clock, SystemClock
 from pabal.model.codec import Codec, Decode, compile_decoder
-from pabal.model.errors import ConfigurationError
+from pabal.model.errors import CodecError, ConfigurationError, RequestFailed
 from pabal.model.names import check_group
 from pabal.model.transport import Receipt, Source, Start
 from pabal.router import Router, check_start, source_of
@@ -166,6 +166,41 @@ class Bus(Router):
         connection = self._connection or await self._open()
         message = connection.publisher.message(channel, value, key=key, headers=headers, expires=timeout)
         return await connection.requester.request(message, reply=reply, timeout=timeout)
+
+    @overload
+    async def gather(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        reply: type[T],
+        wait: float = 0.5,
+        at_most: int | None = None,
+    ) -> list[T | RequestFailed | CodecError]: ...
+    @overload
+    async def gather(
+        self, channel: Channel[Any] | str, value: object, *, wait: float = 0.5, at_most: int | None = None
+    ) -> list[Any]: ...
+    async def gather(
+        self,
+        channel: Channel[Any] | str,
+        value: object,
+        *,
+        reply: Any = Any,
+        wait: float = 0.5,
+        at_most: int | None = None,
+    ) -> list[Any]:
+        """Ask everybody who reads `channel`; returns the answers of all groups and listeners, in the order they came.
+
+        It waits `wait` seconds, or until `at_most` answers have come, or as many as were asked. One that failed is in
+        the list as RequestFailed, one of another type as CodecError; nobody there: an empty list. Raises RequestTimeout
+        when it could not ask in that time, CapabilityError where the transport has no requests.
+        """
+        if at_most is not None and at_most < 1:
+            raise ConfigurationError("gather needs at_most of at least 1, or None")
+        connection = self._connection or await self._open()
+        message = connection.publisher.message(channel, value, expires=wait)
+        return await connection.requester.gather(message, reply=reply, wait=wait, at_most=at_most)
 
     @overload
     def consumer(

@@ -14,6 +14,7 @@ from pabal.model.clock import Clock, utc
 from pabal.model.codec import TEXT, Codec, Decode, compile_decoder
 from pabal.model.errors import (
     CapabilityError,
+    CodecError,
     ConfigurationError,
     ConnectionFailed,
     NoResponders,
@@ -30,19 +31,57 @@ FAILED = "pabalerror"
 """The CloudEvents extension of a failed request's answer: the name of the exception's class."""
 
 
+class Answers:
+    """Any number of answers to one request, taken as a future takes one."""
+
+    def __init__(self) -> None:
+        self.got: list[Message] = []
+        self._most: int | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        """Whether no more are taken."""
+        return self._over.done()
+
+    def set_result(self, answer: Message | None) -> None:
+        """Take an answer; None says that nobody is there."""
+        if answer is not None:
+            self.got.append(answer)
+        if answer is None or (self._most is not None and len(self.got) >= self._most):
+            self._over.set_result(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """No more will come."""
+        self._over.set_exception(error)
+
+    async def enough(self, *most: int | None) -> None:
+        """Wait until as many have come as the least of `most`; None: until cancelled."""
+        self._most = min((count for count in most if count is not None), default=None)
+        if not self.done() and self._most is not None and len(self.got) >= self._most:
+            self._over.set_result(None)
+        await self._over
+
+
 class WayBack:
     """Where answers come in: opened with the first request, it hands each answer to the one that waits for it."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._address: asyncio.Task[str] | None = None
-        self._waiting: dict[str, asyncio.Future[Message | None]] = {}
+        self._waiting: dict[str, asyncio.Future[Message | None] | Answers] = {}
 
     async def expect(self) -> tuple[str, asyncio.Future[Message | None]]:
         """Where an answer goes, and the future that gets it, or None when nobody is there to answer."""
         reply_to = f"{await self._open()}.{new_id()}"
-        answer = self._waiting[reply_to] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
+        self._waiting[reply_to] = answer
         return reply_to, answer
+
+    async def expect_many(self) -> tuple[str, Answers]:
+        """Where answers go, and what takes them."""
+        reply_to = f"{await self._open()}.{new_id()}"
+        answers = self._waiting[reply_to] = Answers()
+        return reply_to, answers
 
     def forget(self, reply_to: str) -> None:
         """Nobody waits for this answer any more."""
@@ -90,23 +129,50 @@ class Requester:
 
         Raises NoResponders, RequestTimeout, RequestFailed, and CodecError for an answer of another type.
         """
-        if self._way_back is None:
-            raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
-        decode = self._decoder(reply)
+        way_back, decode = self._ways(), self._decoder(reply)
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._ask(self._way_back, message)
+                answer = await self._ask(way_back, message)
         except TimeoutError:
             raise RequestTimeout(f"no answer to {message.channel} within {timeout:g} s") from None
-        failed = answer.attributes.get(FAILED)
-        if failed is not None:
-            raise RequestFailed(failed, answer.body.decode(errors="replace"))
-        return decode(answer.body, answer.content_type)
+        return _read(answer, decode)
+
+    async def gather(self, message: Message, *, reply: Any, wait: float, at_most: int | None) -> list[Any]:
+        """Send `message` and return all answers that come within `wait` seconds, failures among them as values.
+
+        Raises RequestTimeout when it could not be sent in that time.
+        """
+        way_back, decode = self._ways(), self._decoder(reply)
+        until = asyncio.get_running_loop().time() + wait
+        try:
+            async with asyncio.timeout_at(until):
+                reply_to, answers = await way_back.expect_many()
+        except TimeoutError:
+            raise RequestTimeout(f"{message.channel} was not asked within {wait:g} s") from None
+        sent = False
+        try:
+            async with asyncio.timeout_at(until):
+                receipt = await self._send(msgspec.structs.replace(message, reply_to=reply_to))
+                sent = True
+                await answers.enough(at_most, receipt.receivers)
+        except NoResponders:
+            return []
+        except TimeoutError:
+            if not sent:
+                raise RequestTimeout(f"{message.channel} was not asked within {wait:g} s") from None
+        finally:
+            way_back.forget(reply_to)
+        return [_outcome(answer, decode) for answer in answers.got]
 
     async def aclose(self) -> None:
         """Every request that still waits fails with ConnectionFailed."""
         if self._way_back is not None:
             await self._way_back.aclose()
+
+    def _ways(self) -> WayBack:
+        if self._way_back is None:
+            raise CapabilityError("this transport has no requests; choose one that has, or publish an answer yourself")
+        return self._way_back
 
     def _decoder(self, reply: Any) -> Decode:
         try:
@@ -126,6 +192,22 @@ class Requester:
         if answer is None:
             raise NoResponders(f"nobody is there to answer {message.channel}")
         return answer
+
+
+def _read(answer: Message, decode: Decode) -> Any:
+    """The value of an answer; raises RequestFailed or CodecError."""
+    failed = answer.attributes.get(FAILED)
+    if failed is not None:
+        raise RequestFailed(failed, answer.body.decode(errors="replace"))
+    return decode(answer.body, answer.content_type)
+
+
+def _outcome(answer: Message, decode: Decode) -> Any:
+    """The value of an answer, or why there is none."""
+    try:
+        return _read(answer, decode)
+    except (RequestFailed, CodecError) as error:
+        return error
 
 
 async def _send(requests: Requests | None, request: Message) -> Receipt:
