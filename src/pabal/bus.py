@@ -5,42 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Self, TypeVar, get_args, overload
+from typing import Any, Self, get_args
 
 from msgspec import structs
 
+from pabal.client import Client
 from pabal.model.address import Address
-from pabal.model.channel import Channel
-from pabal.model.clock import Clock, SystemClock
-from pabal.model.codec import Codec, Decode, compile_decoder
-from pabal.model.errors import CodecError, ConfigurationError, RequestFailed
-from pabal.model.names import check_group
-from pabal.model.transport import Receipt, Source, Start
-from pabal.router import Router, check_start, source_of
+from pabal.model.clock import Clock, SystemClock, VirtualClock
+from pabal.model.codec import Codec
+from pabal.model.errors import ConfigurationError
+from pabal.router import Router
 from pabal.runtime.connection import Connection, ask, connect
-from pabal.runtime.consumer import Consumer
 from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
 from pabal.runtime.middleware import publishing_results
 from pabal.runtime.parameters import arrange
-from pabal.runtime.plan import Line
-from pabal.runtime.publisher import OnUnrouted, Outgoing
+from pabal.runtime.plan import Line, refuse
+from pabal.runtime.publisher import OnUnrouted
+from pabal.runtime.registry import make_transport
 from pabal.runtime.reports import DrainReport
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signals import on_signals
 from pabal.runtime.signature import function_name
+from pabal.trial import Trial, without_waiting
 
 log = logging.getLogger("pabal")
 
-T = TypeVar("T")
+_GRACE_IN_TESTS = 5.0
 
 
-class Bus(Router):
+class Bus(Client, Router):
     """Publishes to a transport and runs the handlers that read from it.
 
     The first use connects; once closed it stays closed. It belongs to the event loop of its first use.
@@ -82,6 +82,7 @@ class Bus(Router):
         self._address = Address(url)
         if dead_letters is not None:
             Address(dead_letters)
+        self._dead_letters = dead_letters
         self.name = name
         self._clock = clock or SystemClock()
         super().__init__(codec=codec)
@@ -89,11 +90,8 @@ class Bus(Router):
         self._grace = grace
         self._connect = partial(
             connect,
-            url,
-            dead_letters=dead_letters,
             name=name,
             codec=self._codec,
-            clock=self._clock,
             unrouted=unrouted,
             retry=self._retry,
         )
@@ -105,146 +103,8 @@ class Bus(Router):
         self._closed = False
         self._running = False
         self._crew: Crew | None = None
+        self._trial: Trial | None = None
         self.dead_letters = DeadLetters(self._reach_dead_letters)
-
-    async def publish(
-        self,
-        channel: Channel[T] | str,
-        value: T,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        delay: float | None = None,
-        expires: float | None = None,
-        id: str | None = None,
-        timeout: float = 10.0,
-    ) -> Receipt:
-        """Publish one value; returns once the transport has taken responsibility for it.
-
-        Args:
-            channel: where to.
-            value: the body: bytes and text as they are, else JSON.
-            key: messages of one key keep their order for ordered handlers.
-            headers: the user's own.
-            delay: seconds before anyone gets it.
-            expires: seconds after which it becomes a dead letter where it is still undelivered.
-            id: the message's id, up to 200 characters; None: a new UUIDv7.
-            timeout: seconds to wait for the transport.
-
-        Raises ConfigurationError or CodecError for what cannot be sent, CapabilityError where the transport cannot
-        delay, ConnectionFailed, and PublishError (PublishTimeout, MessageTooLarge, Unrouted).
-        """
-        connection = self._connection or await self._open()
-        message = connection.publisher.message(channel, value, key=key, headers=headers, expires=expires, id=id)
-        return await connection.publisher.publish(message, delay=delay, timeout=timeout)
-
-    async def publish_many(
-        self, channel: Channel[T] | str, values: Iterable[T | Outgoing], *, timeout: float = 10.0
-    ) -> Sequence[Receipt]:
-        """Publish values in their order, as `Outgoing` where one has a key, delay or headers of its own.
-
-        Returns a receipt each. Raises as `publish` does; ``receipts`` of a PublishError tell which were taken.
-        """
-        connection = self._connection or await self._open()
-        return await connection.publisher.publish_many(channel, values, timeout=timeout)
-
-    async def request(
-        self,
-        channel: Channel[Any] | str,
-        value: object,
-        *,
-        reply: Any = Any,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 10.0,
-    ) -> Any:
-        """Ask whoever reads `channel`; returns the first answer as type `reply`.
-
-        The request expires with its timeout. Raises NoResponders, RequestTimeout, RequestFailed when the handler
-        failed, CodecError for an answer of another type, CapabilityError where the transport has no requests.
-        """
-        connection = self._connection or await self._open()
-        message = connection.publisher.message(channel, value, key=key, headers=headers, expires=timeout)
-        return await connection.requester.request(message, reply=reply, timeout=timeout)
-
-    @overload
-    async def gather(
-        self,
-        channel: Channel[Any] | str,
-        value: object,
-        *,
-        reply: type[T],
-        wait: float = 0.5,
-        at_most: int | None = None,
-    ) -> list[T | RequestFailed | CodecError]: ...
-    @overload
-    async def gather(
-        self, channel: Channel[Any] | str, value: object, *, wait: float = 0.5, at_most: int | None = None
-    ) -> list[Any]: ...
-    async def gather(
-        self,
-        channel: Channel[Any] | str,
-        value: object,
-        *,
-        reply: Any = Any,
-        wait: float = 0.5,
-        at_most: int | None = None,
-    ) -> list[Any]:
-        """Ask everybody who reads `channel`; returns the answers of all groups and listeners, in the order they came.
-
-        It waits `wait` seconds, or until `at_most` answers have come, or as many as were asked. One that failed is in
-        the list as RequestFailed, one of another type as CodecError; nobody there: an empty list. Raises RequestTimeout
-        when it could not ask in that time, CapabilityError where the transport has no requests.
-        """
-        if at_most is not None and at_most < 1:
-            raise ConfigurationError("gather needs at_most of at least 1, or None")
-        connection = self._connection or await self._open()
-        message = connection.publisher.message(channel, value, expires=wait)
-        return await connection.requester.gather(message, reply=reply, wait=wait, at_most=at_most)
-
-    @overload
-    def consumer(
-        self, source: Channel[T], *, group: str, retry: Backoff | None = None, start: Start | None = None
-    ) -> AbstractAsyncContextManager[Consumer[T]]: ...
-    @overload
-    def consumer(
-        self, source: str, *, group: str, type: type[T], retry: Backoff | None = None, start: Start | None = None
-    ) -> AbstractAsyncContextManager[Consumer[T]]: ...
-    @overload
-    def consumer(
-        self, source: str, *, group: str, retry: Backoff | None = None, start: Start | None = None
-    ) -> AbstractAsyncContextManager[Consumer[Any]]: ...
-    def consumer(
-        self,
-        source: Channel[Any] | str,
-        *,
-        group: str,
-        type: Any = Any,
-        retry: Backoff | None = None,
-        start: Start | None = None,
-    ) -> AbstractAsyncContextManager[Consumer[Any]]:
-        """Pull the messages of a group by hand, for the length of an ``async with``.
-
-        What was pulled and not settled goes back to the group at its end. `start` is that of `handler`. Raises as
-        `handler` does, and CapabilityError where the transport cannot keep it.
-        """
-        check_start(start)
-        wanted = Source(source_of(source), check_group(group), window=0, start=start)
-        into = source.type if isinstance(source, Channel) else type
-        try:
-            decode = compile_decoder(self._codec, into)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"bodies cannot be decoded to {into!r}: {error}") from error
-        return self._consume(wanted, decode, retry or self._retry)
-
-    @asynccontextmanager
-    async def _consume(self, source: Source, decode: Decode, retry: Backoff) -> AsyncIterator[Consumer[Any]]:
-        connection = self._connection or await self._open()
-        consumer = await connection.consume(source, decode=decode, retry=retry)
-        try:
-            yield consumer
-        finally:
-            await connection.leave(consumer)
 
     async def plan(self, *, offline: bool = False) -> list[Line]:
         """What the transport keeps of what this bus and its handlers need, what is added to it, and what is refused.
@@ -265,7 +125,9 @@ class Bus(Router):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Drain what runs, then close the connection; safe to call twice."""
+        """Drain what runs, then close the connection; safe to call twice. Under test, `testing` does that."""
+        if self._trial is not None:
+            return
         self._closed = True
         if self._crew is not None:
             await self._crew.drain()
@@ -280,8 +142,11 @@ class Bus(Router):
 
         Yields the crew of workers; its ``report`` is set after the drain. When this connected the bus, it also
         closes it. Raises CapabilityError before the first message when the transport cannot keep what a handler
-        needs, and at the end what made a worker stop by itself.
+        needs, and at the end what made a worker stop by itself. Under test the handlers run already, and go on.
         """
+        if self._trial is not None and self._crew is not None:
+            yield self._crew
+            return
         if self._running:
             raise ConfigurationError("this bus is running already")
         async with AsyncExitStack() as stack:
@@ -302,6 +167,49 @@ class Bus(Router):
             crew.start()
             yield crew
             crew.check()
+
+    @asynccontextmanager
+    async def testing(self, *, clock: Clock | None = None) -> AsyncIterator[Trial]:
+        """Run the handlers on a private ``memory://``, whatever the bus's URL, for the length of a test.
+
+        What is published meanwhile goes there, by the test, by handlers and by an application under test, whose own
+        `running` and ``async with bus`` change nothing. Batches do not wait to be full. Time stands still until
+        `Trial.advance` turns it; `clock` is another source of time. Afterwards the bus is as new.
+
+        Raises CapabilityError when the bus's own transport could not keep, at its best, what the handlers need, and
+        ConfigurationError for a bus that is in use.
+        """
+        self._check_unused("test it")
+        if self._closed:
+            raise ConfigurationError("this bus is closed; make a new one")
+        refuse(await self.plan(offline=True))
+        trial = Trial(clock or VirtualClock(time.time()), self._codec)
+        handlers = [without_waiting(self._at_work(handler)) for handler in self._handlers]
+        async with AsyncExitStack() as stack:
+            stack.callback(self._tested)
+            self._running, self._trial = True, trial
+            self._connection = await self._connect(
+                trial.transport,
+                str(trial.transport),
+                dead_letters=None,
+                clock=trial.clock,
+                readers=[handler.needs for handler in handlers],
+            )
+            stack.push_async_callback(self._connection.aclose)
+            if self._around_publishing:
+                self._connection.surround((trial.count, *self._around_publishing))
+            self._crew = await hire(
+                self._connection,
+                handlers,
+                retry=self._retry,
+                grace=min(self._grace, _GRACE_IN_TESTS),
+                clock=trial.clock,
+                stack=stack,
+            )
+            trial.watch(self._crew, handlers)
+            self._crew.start()
+            yield trial
+            self._crew.check()
 
     async def run(self) -> DrainReport:
         """Run the handlers until SIGTERM or SIGINT, drain, and report; a second signal ends at once.
@@ -337,13 +245,24 @@ class Bus(Router):
         self._running = False
         self._crew = None
 
+    def _tested(self) -> None:
+        self._stopped()
+        self._trial = self._connection = None
+        self._opening = asyncio.Lock()  # the next test may have another event loop
+
     async def _open(self) -> Connection:
         async with self._opening:
             if self._closed:
                 raise ConfigurationError("this bus is closed; make a new one")
             if self._connection is None:
                 readers = [handler.needs for handler in self._handlers] if self._running else []
-                self._connection = await self._connect(readers=readers)
+                self._connection = await self._connect(
+                    make_transport(self._address.url, clock=self._clock),
+                    self._address.url,
+                    dead_letters=self._dead_letters,
+                    clock=self._clock,
+                    readers=readers,
+                )
                 self._connection.surround(self._around_publishing)
             return self._connection
 

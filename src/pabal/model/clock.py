@@ -93,11 +93,21 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> None:
         """Turn the clock by `seconds`, running what falls due on the way, in its order."""
-        end = self._now + seconds
-        while self._timers and self._timers[0][0] <= end:
+        self.advance_to(self._now + seconds)
+
+    def advance_to(self, when: float) -> None:
+        """Turn the clock to this time, as `advance` does; it never goes back."""
+        while self._timers and self._timers[0][0] <= when:
             self._now = max(self._now, self._timers[0][0])
             self._run_due()
-        self._now = end
+        self._now = max(self._now, when)
+
+    @property
+    def next_due(self) -> float | None:
+        """When something falls due next; None: nothing is waited for."""
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
 
     def _run_due(self) -> None:
         while self._timers and self._timers[0][0] <= self._now:

@@ -37,6 +37,7 @@ log = logging.getLogger("pabal")
 
 
 async def connect(
+    transport: Transport,
     url: str,
     *,
     dead_letters: str | None,
@@ -47,13 +48,12 @@ async def connect(
     retry: Backoff | None = None,
     readers: Collection[Needs] = (),
 ) -> Connection:
-    """Open the transport of `url`, and the box of its dead letters where the transport is not to keep them itself.
+    """Open `transport`, which is that of `url`, and the box of its dead letters where it is not to keep them itself.
 
     Raises CapabilityError when these cannot keep what the bus and `readers` need, ConfigurationError, and
     ConnectionFailed; nothing stays open then.
     """
     async with AsyncExitStack() as opened:
-        transport = make_transport(url, clock=clock)
         opened.push_async_callback(transport.aclose)
         can = await transport.open()
         where = box_url(url, dead_letters, can)

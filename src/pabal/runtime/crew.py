@@ -66,6 +66,10 @@ class Crew:
             stop.cancel()
         self.check()
 
+    def unfinished(self) -> tuple[Unfinished, ...]:
+        """The messages that are being handled now."""
+        return tuple(left for worker in self._workers for left in worker.unfinished())
+
     def check(self) -> None:
         """Raise what made a worker stop by itself."""
         for worker in self._workers:

@@ -153,3 +153,16 @@ def test_seconds_as_a_time() -> None:
     """Times are aware and UTC."""
     assert utc(1_700_000_000.5) == datetime(2023, 11, 14, 22, 13, 20, 500_000, UTC)
     assert utc(0.0).tzinfo is UTC
+
+
+async def test_turning_to_what_is_due_next() -> None:
+    """The next due time leaves out what was called off, and turning never goes back."""
+    clock, ran = VirtualClock(1000.0), list[float]()
+    assert clock.next_due is None
+    off = clock.call_at(1001.0, lambda: ran.append(clock.time()))
+    clock.call_at(1002.5, lambda: ran.append(clock.time()))
+    off.cancel()
+    assert clock.next_due == 1002.5
+    clock.advance_to(1002.5)
+    clock.advance_to(1001.0)
+    assert (ran, clock.time(), clock.next_due) == ([1002.5], 1002.5, None)

@@ -165,6 +165,15 @@ class Queue:
 
     # What an operator asks.
 
+    def is_still(self, now: float) -> bool:
+        """Whether nothing is ready, due or in hand."""
+        return not (
+            self._fresh
+            or self._returned
+            or (self._waiting and self._waiting[0][0] <= now)
+            or any(member.held() for member in self.members)
+        )
+
     def backlog(self) -> list[Entry]:
         """All that nobody holds, in order."""
         return sorted(chain(self._ready(), self._later()), key=lambda entry: entry.sequence or float("inf"))
