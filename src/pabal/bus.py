@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from msgspec import structs
 
@@ -35,6 +35,9 @@ from pabal.runtime.signals import on_signals
 from pabal.runtime.signature import function_name
 from pabal.trial import Trial, without_waiting
 
+if TYPE_CHECKING:
+    from pabal.telemetry import Telemetry
+
 log = logging.getLogger("pabal")
 
 _GRACE_IN_TESTS = 5.0
@@ -54,6 +57,8 @@ class Bus(Client, Router):
         unrouted: what becomes of a message that nobody takes: a dead letter, nothing, or `Unrouted` is raised.
         grace: seconds that running handlers have to end in a drain.
         clock: the source of time, for tests.
+        telemetry: spans and metrics by OpenTelemetry, to its global providers or to those of a
+            `pabal.telemetry.Telemetry`.
 
     Raises ConfigurationError for a URL or option that is none.
     """
@@ -69,6 +74,7 @@ class Bus(Client, Router):
         unrouted: OnUnrouted = "dead-letter",
         grace: float = 30.0,
         clock: Clock | None = None,
+        telemetry: bool | Telemetry = False,
     ) -> None:
         url = os.environ.get("PABAL_URL") if url is None else url
         if not url:
@@ -85,6 +91,7 @@ class Bus(Client, Router):
         self._dead_letters = dead_letters
         self.name = name
         self._clock = clock or SystemClock()
+        self._telemetry = _telemetry(telemetry)
         super().__init__(codec=codec)
         self._retry = retry or Backoff()
         self._grace = grace
@@ -233,9 +240,13 @@ class Bus(Client, Router):
         super()._register(handler)
 
     def _at_work(self, handler: Handler) -> Handler:
-        """A handler with this bus's middleware; its result is published outside of all."""
-        results = () if handler.publishes is None else (publishing_results(handler.publishes),)
-        return structs.replace(handler, around=(*results, *self._around_handling, *handler.around))
+        """A handler with this bus's middleware; its result is published outside of that, within what is traced."""
+        around = [*self._around_handling, *handler.around]
+        if handler.publishes is not None:
+            around.insert(0, publishing_results(handler.publishes))
+        if self._telemetry is not None:
+            around.insert(0, self._telemetry.handling(self._address, handler))
+        return structs.replace(handler, around=tuple(around))
 
     def _check_unused(self, what: str) -> None:
         if self._connection is not None or self._running:
@@ -263,7 +274,10 @@ class Bus(Client, Router):
                     clock=self._clock,
                     readers=readers,
                 )
-                self._connection.surround(self._around_publishing)
+                around = [*self._around_publishing]
+                if self._telemetry is not None:
+                    around.append(self._telemetry.publishing(self._address))
+                self._connection.surround(around)
             return self._connection
 
     async def _reach_dead_letters(self) -> tuple[Any, Box]:
@@ -272,3 +286,15 @@ class Bus(Client, Router):
 
     def __repr__(self) -> str:
         return f"Bus({str(self._address)!r})"
+
+
+def _telemetry(wanted: bool | Telemetry) -> Telemetry | None:  # noqa: FBT001 - as Bus is given it
+    if wanted is False:
+        return None
+    try:
+        from pabal.telemetry import Telemetry  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"telemetry needs the module {error.name!r}, which is not installed: pip install 'pabal[telemetry]'"
+        ) from error
+    return Telemetry() if wanted is True else wanted
