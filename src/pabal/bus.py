@@ -24,7 +24,7 @@ from pabal.runtime.crew import Crew
 from pabal.runtime.dead import Box, DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
-from pabal.runtime.middleware import publishing_results
+from pabal.runtime.middleware import AroundPublishing, publishing_results
 from pabal.runtime.parameters import arrange
 from pabal.runtime.plan import Line, refuse
 from pabal.runtime.publisher import OnUnrouted
@@ -203,8 +203,8 @@ class Bus(Client, Router):
                 readers=[handler.needs for handler in handlers],
             )
             stack.push_async_callback(self._connection.aclose)
-            if self._around_publishing:
-                self._connection.surround((trial.count, *self._around_publishing))
+            if self._sending():
+                self._connection.surround((trial.count, *self._sending()))
             self._crew = await hire(
                 self._connection,
                 handlers,
@@ -229,7 +229,9 @@ class Bus(Client, Router):
                     await crew.wait()
                 finally:
                     await crew.drain()
-        log.info("%s", crew.report)
+        for left in crew.report.unfinished:
+            log.warning("unfinished after %.1f s in %s: %s", left.seconds, left.handler, left.message_id)
+        log.info("drained in %.1f s: %s", crew.report.seconds, crew.report.counts)
         return crew.report
 
     def _register(self, handler: Handler) -> None:
@@ -247,6 +249,11 @@ class Bus(Client, Router):
         if self._telemetry is not None:
             around.insert(0, self._telemetry.handling(self._address, handler))
         return structs.replace(handler, around=tuple(around))
+
+    def _sending(self) -> tuple[AroundPublishing, ...]:
+        """The middleware of what this bus sends; what is traced is what leaves it."""
+        telemetry = () if self._telemetry is None else (self._telemetry.publishing(self._address),)
+        return (*self._around_publishing, *telemetry)
 
     def _check_unused(self, what: str) -> None:
         if self._connection is not None or self._running:
@@ -274,10 +281,7 @@ class Bus(Client, Router):
                     clock=self._clock,
                     readers=readers,
                 )
-                around = [*self._around_publishing]
-                if self._telemetry is not None:
-                    around.append(self._telemetry.publishing(self._address))
-                self._connection.surround(around)
+                self._connection.surround(self._sending())
             return self._connection
 
     async def _reach_dead_letters(self) -> tuple[Any, Box]:

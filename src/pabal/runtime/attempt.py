@@ -121,7 +121,7 @@ class Attempt:
         if self._responder is not None and delivery.message.reply_to is not None:
             return ACKED  # a request that nobody waits for any more
         if isinstance(outcome, Retried):
-            log.info("%s failed on %s, again in %.1f s: %s", self._name, id, outcome.after, why)
+            log.debug("%s failed on %s, again in %.1f s: %s", self._name, id, outcome.after, why)
         else:
             log.warning("%s: %s is a dead letter (%s): %s", self._name, id, outcome.reason, why)
         return outcome

@@ -190,6 +190,12 @@ class Consumer(Generic[T]):
         return pulled
 
     async def _end(self, ended: Sequence[Settled]) -> Sequence[Settlement]:
+        for one in ended:
+            if isinstance(one.outcome, Rejected):
+                why = one.outcome.failure.error if one.outcome.failure is not None else ""
+                log.warning(
+                    "%s: %s is a dead letter (%s): %s", self._who, one.delivery.message.id, one.outcome.reason, why
+                )
         if self._box is not None:
             now = utc(self._clock.time())
             dead = [

@@ -37,11 +37,15 @@ class DrainReport(msgspec.Struct, frozen=True):
     handlers: dict[str, Counters]
     unfinished: tuple[Unfinished, ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def counts(self) -> str:
+        """What was handled, given back and left unfinished, in words."""
         acked = sum(c.acked for c in self.handlers.values())
         released = sum(c.released for c in self.handlers.values())
-        counts = f"{acked} handled, {released} given back, {len(self.unfinished)} unfinished"
-        lines = [f"drained in {self.seconds:.1f} s: {counts}"]
+        return f"{acked} handled, {released} given back, {len(self.unfinished)} unfinished"
+
+    def __str__(self) -> str:
+        lines = [f"drained in {self.seconds:.1f} s: {self.counts}"]
         lines += [
             f"  unfinished after {u.seconds:.1f} s in {u.handler}: {u.message_id} on {u.channel}"
             for u in self.unfinished

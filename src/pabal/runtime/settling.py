@@ -48,6 +48,7 @@ class Settler:
         self._work: asyncio.Event = asyncio.Event()
         self._to_park: asyncio.Event = asyncio.Event()
         self._closing = False
+        self._who = source.channel if source.group is None else f"{source.channel} @ {source.group}"
 
     def add(self, settled: Settled) -> None:
         """Settle this soon, together with what else is there then."""
@@ -82,7 +83,7 @@ class Settler:
             try:
                 settlements = await self._subscription.settle(batch)
             except PabalError as error:
-                log.warning("could not settle %d deliveries, they may come again: %s", len(batch), error)
+                log.warning("%s: could not settle %d deliveries, they may come again: %s", self._who, len(batch), error)
                 settlements = [Settlement.UNKNOWN] * len(batch)
             self._count(batch, settlements)
             self._done(batch)
@@ -97,7 +98,11 @@ class Settler:
                 await self._park(batch)
             except PabalError as error:
                 log.error(  # noqa: TRY400 - one line for the operator, with its cause
-                    "could not park %d dead letters, trying again in %.1f s: %s", len(batch), pause, error
+                    "%s: could not park %d dead letters, trying again in %.1f s: %s",
+                    self._who,
+                    len(batch),
+                    pause,
+                    error,
                 )
                 # One that the box refuses must not hold up the others.
                 self._parking[: len(batch)] = []
