@@ -25,6 +25,7 @@ from pabal.cli.demo import ServingLine
 from pabal.cli.doctor import Examination
 from pabal.cli.groups import GroupLine, RemovedLine
 from pabal.cli.lines import AnswerLine, AttemptLine, LetterLine, MessageLine, ReceiptLine
+from pabal.cli.plan import PlanLine
 from pabal.cli.program import app
 from pabal.cli.worker import DrainedLine, RunningLine
 from pabal.model.capabilities import Capabilities
@@ -45,6 +46,7 @@ JSON_LINES: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("demo",): ServingLine,
     ("worker, at the start",): RunningLine,
     ("worker, at the end",): DrainedLine,
+    ("plan",): PlanLine,
     ("publish",): ReceiptLine,
     ("subscribe", "pull"): MessageLine,
     ("request",): AnswerLine,

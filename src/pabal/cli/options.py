@@ -40,6 +40,9 @@ def examples(*lines: str) -> str:
 Url = Annotated[
     str, typer.Argument(metavar="URL", help="Which transport, as in sqlite:///todo.db.", show_default=False)
 ]
+BusName = Annotated[
+    str, typer.Argument(metavar="MODULE:BUS", help="A module and the name of a bus in it.", show_default=False)
+]
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="As in events.todo.newitem.", show_default=False)]
 Pattern = Annotated[
     str, typer.Argument(metavar="CHANNEL", help="A channel, or a pattern as in 'events.>'.", show_default=False)

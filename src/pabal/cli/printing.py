@@ -60,9 +60,9 @@ def plain(text: str) -> str:
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def counted(number: int, noun: str) -> str:
-    """As in ``1 receiver`` and ``2 receivers``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
+    """As in ``1 receiver`` and ``2 receivers``; `nouns` where the plural is no mere s."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def age(then: datetime) -> str:

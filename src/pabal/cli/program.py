@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pabal.cli import dead, demo, doctor, groups, publish, pull, request, subscribe, worker
+from pabal.cli import dead, demo, doctor, groups, plan, publish, pull, request, subscribe, worker
 from pabal.cli.printing import complain
 from pabal.model.errors import CapabilityError, ConfigurationError, PabalError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (demo, worker, publish, subscribe, request, pull, groups, dead, doctor):
+for command in (demo, worker, plan, publish, subscribe, request, pull, groups, dead, doctor):
     command.register(app)
 
 

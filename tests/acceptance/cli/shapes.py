@@ -98,6 +98,7 @@ class Examination(Line):
 class RunningBus(Line, tag_field="event", tag="running"):
     bus: str
     handlers: list[str]
+    process: int | UnsetType = UNSET
 
 
 class Unfinished(Line):
@@ -112,6 +113,17 @@ class Drained(Line, tag_field="event", tag="drained"):
     seconds: float
     handlers: dict[str, dict[str, int]]
     unfinished: list[Unfinished]
+    process: int | UnsetType = UNSET
+
+
+class Planned(Line):
+    bus: str
+    who: str
+    need: str
+    verdict: str
+    reason: str
+    way_out: str | None
+    stops: bool
 
 
 class Serving(Line):

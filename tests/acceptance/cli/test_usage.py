@@ -33,7 +33,7 @@ every_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 
 def test_the_commands_are_those_of_the_documentation() -> None:
     """No command comes or goes unnoticed."""
-    names = "demo worker publish subscribe request pull doctor"
+    names = "demo worker plan publish subscribe request pull doctor"
     twice = "groups list, groups remove, dead list, dead show, dead redrive, dead discard"
     assert {*names.split(), *twice.split(", ")} == {" ".join(path) for path in COMMANDS}
 
@@ -110,6 +110,8 @@ def test_starting_loads_only_what_the_command_needs() -> None:
         (["worker", "app:idle"], 2, "no handlers"),
         (["worker", "raises:bus"], 1, "ZeroDivisionError"),
         (["worker", "needs:bus"], 1, "not_installed_here"),
+        (["worker", "app:bus", "--processes", "0"], 2, "--processes"),
+        (["plan", "app:buss"], 2, "its buses are bus, idle, other"),
         (["demo", "--host", "example.com"], 2, "loopback"),
         (["nonsense"], 2, "nonsense"),
     ],
