@@ -25,7 +25,7 @@ from pathlib import Path
 
 from pabal import Bus, Message
 
-bus = Bus("sqlite:///box.db?lease=1")
+bus = Bus(f"sqlite:///box.db?lease={os.environ.get('LEASE', '30')}")
 alive = open("alive", "w")
 fcntl.flock(alive, fcntl.LOCK_SH)  # until this process is gone
 print("pid", os.getpid())
@@ -80,9 +80,9 @@ def team(pabal: Program) -> Program:
     return pabal
 
 
-def started(team: Program, *options: str, count: int = 2) -> tuple[Running, dict[str, int]]:
+def started(team: Program, *options: str, count: int = 2, **environment: str) -> tuple[Running, dict[str, int]]:
     """A supervisor whose processes are all running, and their pids by the beginning of their lines."""
-    supervisor = team.start("worker", "team:bus", "--processes", str(count), *options)
+    supervisor = team.start("worker", "team:bus", "--processes", str(count), *options, environment=environment)
     pids: dict[str, int] = {}
     running = 0
     while running < count:
@@ -134,7 +134,7 @@ def test_one_signal_drains_them_all(number: signal.Signals, team: Program) -> No
 
 def test_a_process_that_dies_is_replaced(team: Program) -> None:
     """It is said which one and why; its message comes to another after the lease."""
-    supervisor, pids = started(team)
+    supervisor, pids = started(team, LEASE="1")
     (published,) = publish(team, "crash")
     died = supervisor.note("pabal: process")
     assert "was killed by SIGKILL after" in died

@@ -60,9 +60,10 @@ def test_what_a_killed_worker_held_goes_to_another(pabal: Program) -> None:
     killed = time.monotonic()
     assert [] == done(victim.end(-signal.SIGKILL)[0])
     (pabal.folder / "go").touch()
-    did = [heir.line("did ").removeprefix("did ") for _ in published]
-    assert sorted(published) == sorted(did)
-    assert 10 > time.monotonic() - killed  # the lease is one second; a busy machine gets some more
+    did: set[str] = set()
+    while did != set(published):  # a machine too busy to extend such a short lease has some done twice
+        did.add(heir.line("did ").removeprefix("did "))
+    assert 25 > time.monotonic() - killed  # the lease is one second, and by default 30
     heir.process.terminate()
     heir.end()
 
