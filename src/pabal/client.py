@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, overload
+from types import UnionType
+from typing import Any, TypeVar, Unpack, overload
 
 from pabal.model.channel import Channel
 from pabal.model.codec import Codec, Decode, compile_decoder
@@ -15,9 +16,11 @@ from pabal.model.transport import Receipt, Source, Start
 from pabal.router import check_start, source_of
 from pabal.runtime.connection import Connection
 from pabal.runtime.consumer import Consumer
+from pabal.runtime.context import RequestOptions
 from pabal.runtime.publisher import Outgoing
 from pabal.runtime.retry import Backoff
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -63,8 +66,16 @@ class Client(ABC):
         message = connection.publisher.message(channel, value, key=key, headers=headers, expires=expires, id=id)
         return await connection.publisher.publish(message, delay=delay, timeout=timeout)
 
+    @overload
     async def publish_many(
-        self, channel: Channel[T] | str, values: Iterable[T | Outgoing], *, timeout: float = 10.0
+        self, channel: Channel[T], values: Iterable[T | Outgoing[T]], *, timeout: float = 10.0
+    ) -> Sequence[Receipt]: ...
+    @overload
+    async def publish_many(
+        self, channel: str, values: Iterable[object], *, timeout: float = 10.0
+    ) -> Sequence[Receipt]: ...
+    async def publish_many(
+        self, channel: Channel[Any] | str, values: Iterable[object], *, timeout: float = 10.0
     ) -> Sequence[Receipt]:
         """Publish values in their order, as `Outgoing` where one has a key, delay or headers of its own.
 
@@ -73,6 +84,16 @@ class Client(ABC):
         connection = self._connection or await self._open()
         return await connection.publisher.publish_many(channel, values, timeout=timeout)
 
+    @overload
+    async def request(
+        self, channel: Channel[T] | str, value: T, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+    @overload
+    async def request(
+        self, channel: Channel[T] | str, value: T, *, reply: UnionType, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    @overload
+    async def request(self, channel: Channel[T] | str, value: T, **options: Unpack[RequestOptions]) -> Any: ...
     async def request(
         self,
         channel: Channel[Any] | str,
@@ -95,16 +116,16 @@ class Client(ABC):
     @overload
     async def gather(
         self,
-        channel: Channel[Any] | str,
-        value: object,
+        channel: Channel[T] | str,
+        value: T,
         *,
-        reply: type[T],
+        reply: type[R],
         wait: float = 0.5,
         at_most: int | None = None,
-    ) -> list[T | RequestFailed | CodecError]: ...
+    ) -> list[R | RequestFailed | CodecError]: ...
     @overload
     async def gather(
-        self, channel: Channel[Any] | str, value: object, *, wait: float = 0.5, at_most: int | None = None
+        self, channel: Channel[T] | str, value: T, *, wait: float = 0.5, at_most: int | None = None
     ) -> list[Any]: ...
     async def gather(
         self,

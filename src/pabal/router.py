@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, Unpack, get_args, overload
 
 from msgspec import structs
 
@@ -19,6 +19,7 @@ from pabal.runtime.handler import Handler
 from pabal.runtime.middleware import AroundHandling, AroundPublishing, check_middleware
 from pabal.runtime.parameters import type_name
 from pabal.runtime.providing import Provider, read_provider
+from pabal.runtime.registering import Delivered, HandlerOptions, Registers, RegistersBatches, RegistersPublishing
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import Function, function_name, read_signature
 
@@ -26,8 +27,7 @@ F = TypeVar("F", bound=Function)
 Handled = TypeVar("Handled", bound=AroundHandling)
 Published = TypeVar("Published", bound=AroundPublishing)
 T = TypeVar("T")
-
-Delivered = Literal["at-least-once", "at-most-once"]
+U = TypeVar("U")
 
 
 class Router:
@@ -43,6 +43,32 @@ class Router:
         self._around_handling: list[AroundHandling] = []
         self._around_publishing: list[AroundPublishing] = []
 
+    @overload
+    def handler(
+        self, source: Channel[T], *, group: str, publishes: Channel[U], **options: Unpack[HandlerOptions]
+    ) -> RegistersPublishing[T, U]: ...
+    @overload
+    def handler(
+        self, source: str, *, group: str, publishes: Channel[U], **options: Unpack[HandlerOptions]
+    ) -> RegistersPublishing[Any, U]: ...
+    @overload
+    def handler(
+        self, source: Channel[T], *, group: str, batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> RegistersBatches[T]: ...
+    @overload
+    def handler(
+        self, source: Channel[T], *, group: str, publishes: str | None = None, **options: Unpack[HandlerOptions]
+    ) -> Registers[T]: ...
+    @overload
+    def handler(
+        self,
+        source: str,
+        *,
+        group: str,
+        batch: Batch | None = None,
+        publishes: str | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> Callable[[F], F]: ...
     def handler(
         self,
         source: Channel[Any] | str,
@@ -57,7 +83,7 @@ class Router:
         delivery: Delivered = "at-least-once",
         start: Start | None = None,
         publishes: Channel[Any] | str | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Any:
         """Register a function for the messages of a channel or pattern, shared out among the group's members.
 
         Args:
@@ -131,7 +157,11 @@ class Router:
 
         return register
 
-    def listen(self, source: Channel[Any] | str, *, concurrency: int = 1) -> Callable[[F], F]:
+    @overload
+    def listen(self, source: Channel[T], *, concurrency: int = 1) -> Registers[T]: ...
+    @overload
+    def listen(self, source: str, *, concurrency: int = 1) -> Callable[[F], F]: ...
+    def listen(self, source: Channel[Any] | str, *, concurrency: int = 1) -> Any:
         """Register a function that gets its own copy of every message while this process lives.
 
         At most once: a failure is logged and counted, not tried again. Raises as `handler` does.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Unpack, get_args, get_origin, overload
 
 import msgspec
 
@@ -14,7 +14,10 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
 from pabal.model.outcome import Reject, Retry
 from pabal.model.transport import Delivery, Receipt
-from pabal.runtime.context import BlockingContext, Bridge, Context, Handling
+from pabal.runtime.context import BlockingContext, Bridge, Context, Handling, PublishOptions, RequestOptions
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -73,8 +76,8 @@ class BatchContext(Context):
 
     async def publish(  # type: ignore[override]  # a batch has no cause of its own, so one has to be named
         self,
-        channel: Channel[Any] | str,
-        value: object,
+        channel: Channel[T] | str,
+        value: T,
         *,
         cause: int | None,
         key: str | None = None,
@@ -98,6 +101,30 @@ class BatchContext(Context):
         message = publisher.message(channel, value, key=key, headers=headers, expires=expires, id=id)
         return await publisher.publish(message, delay=delay, timeout=timeout)
 
+    @overload
+    async def request(
+        self,
+        channel: Channel[T] | str,
+        value: T,
+        *,
+        reply: type[R],
+        cause: int | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> R: ...
+    @overload
+    async def request(
+        self,
+        channel: Channel[T] | str,
+        value: T,
+        *,
+        reply: UnionType,
+        cause: int | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Any: ...
+    @overload
+    async def request(
+        self, channel: Channel[T] | str, value: T, *, cause: int | None = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
     async def request(
         self,
         channel: Channel[Any] | str,
@@ -149,11 +176,35 @@ class BlockingBatchContext(BatchContext):
         self._bridge = bridge
 
     def publish(  # type: ignore[override]
-        self, channel: Channel[Any] | str, value: object, *, cause: int | None, **options: Any
+        self, channel: Channel[T] | str, value: T, *, cause: int | None, **options: Unpack[PublishOptions]
     ) -> Receipt:
         """Publish and wait for the receipt; options and errors as in `BatchContext.publish`."""
         return self._bridge.wait_for(partial(self._inner.publish, channel, value, cause=cause, **options))
 
+    @overload  # type: ignore[override]
+    def request(
+        self,
+        channel: Channel[T] | str,
+        value: T,
+        *,
+        reply: type[R],
+        cause: int | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> R: ...
+    @overload
+    def request(
+        self,
+        channel: Channel[T] | str,
+        value: T,
+        *,
+        reply: UnionType,
+        cause: int | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Any: ...
+    @overload
+    def request(
+        self, channel: Channel[T] | str, value: T, *, cause: int | None = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
     def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
         """Ask and wait for the answer; options and errors as in `BatchContext.request`."""
         return self._bridge.wait_for(partial(self._inner.request, channel, value, **options))

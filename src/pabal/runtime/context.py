@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -19,7 +20,27 @@ if TYPE_CHECKING:
     from pabal.runtime.publisher import Publisher
     from pabal.runtime.reply import Requester
 
+R = TypeVar("R")
 T = TypeVar("T")
+
+
+class PublishOptions(TypedDict, total=False):
+    """The options of `Context.publish`."""
+
+    key: str | None
+    headers: Mapping[str, str] | None
+    delay: float | None
+    expires: float | None
+    id: str | None
+    timeout: float
+
+
+class RequestOptions(TypedDict, total=False):
+    """The options of `Context.request` beside the reply's type."""
+
+    key: str | None
+    headers: Mapping[str, str] | None
+    timeout: float
 
 
 class Handling(msgspec.Struct, frozen=True):
@@ -60,8 +81,8 @@ class Context:
 
     async def publish(
         self,
-        channel: Channel[Any] | str,
-        value: object,
+        channel: Channel[T] | str,
+        value: T,
         *,
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -85,6 +106,16 @@ class Context:
             message = publisher.derived(message, self.message.id, by, self._ordinals)
         return await publisher.publish(message, delay=delay, timeout=timeout)
 
+    @overload
+    async def request(
+        self, channel: Channel[T] | str, value: T, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+    @overload
+    async def request(
+        self, channel: Channel[T] | str, value: T, *, reply: UnionType, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    @overload
+    async def request(self, channel: Channel[T] | str, value: T, **options: Unpack[RequestOptions]) -> Any: ...
     async def request(
         self,
         channel: Channel[Any] | str,
@@ -138,10 +169,22 @@ class BlockingContext(Context):
         self._inner = inner
         self._bridge = bridge
 
-    def publish(self, channel: Channel[Any] | str, value: object, **options: Any) -> Receipt:  # type: ignore[override]
+    def publish(  # type: ignore[override]
+        self, channel: Channel[T] | str, value: T, **options: Unpack[PublishOptions]
+    ) -> Receipt:
         """Publish and wait for the receipt; options and errors as in `Context.publish`."""
         return self._bridge.wait_for(partial(self._inner.publish, channel, value, **options))
 
+    @overload  # type: ignore[override]
+    def request(
+        self, channel: Channel[T] | str, value: T, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+    @overload
+    def request(
+        self, channel: Channel[T] | str, value: T, *, reply: UnionType, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    @overload
+    def request(self, channel: Channel[T] | str, value: T, **options: Unpack[RequestOptions]) -> Any: ...
     def request(self, channel: Channel[Any] | str, value: object, **options: Any) -> Any:
         """Ask and wait for the answer; options and errors as in `Context.request`."""
         return self._bridge.wait_for(partial(self._inner.request, channel, value, **options))

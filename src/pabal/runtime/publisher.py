@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ from pabal.model.names import check_channel, check_id
 from pabal.model.transport import GroupId, Parks, Post, Receipt, Transport
 from pabal.runtime.stepping import bounded
 
+T = TypeVar("T")
+
 OnUnrouted = Literal["dead-letter", "drop", "raise"]
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -36,10 +38,10 @@ _TOO_LONG = 1e10
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, Generic[T], frozen=True):
     """One value of `Bus.publish_many` with options of its own, as in `Bus.publish`."""
 
-    value: Any
+    value: T
     key: str | None = None
     headers: Mapping[str, str] | None = None
     delay: float | None = None
@@ -159,7 +161,7 @@ class Publisher:
             await self._look_after([post.message for post in posts], receipts, timeout)
         return receipts
 
-    def _post(self, channel: Channel[Any] | str, value: Outgoing) -> Post:
+    def _post(self, channel: Channel[Any] | str, value: Outgoing[Any]) -> Post:
         message = self.message(
             channel, value.value, key=value.key, headers=value.headers, expires=value.expires, id=value.id
         )
