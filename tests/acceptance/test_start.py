@@ -57,4 +57,4 @@ def test_what_no_start_is(start: Any) -> None:
 def test_what_no_on_dead_is() -> None:
     """A word that is none is refused, and the words are named."""
     with pytest.raises(ConfigurationError, match="park, continue"):
-        Bus("memory://").handler("a", group="g", on_dead="stop")  # type: ignore[arg-type]
+        Bus("memory://").handler("a", group="g", on_dead="stop")  # type: ignore[call-overload]

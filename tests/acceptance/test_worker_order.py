@@ -18,7 +18,7 @@ from tests.acceptance.seen import Seen, until
 KEYS = ("a", "b", "c", "d")
 
 
-def line(*keys: str, each: int) -> list[Outgoing]:
+def line(*keys: str, each: int) -> list[Outgoing[str]]:
     """Messages of all keys, taking turns: a0, b0, ..., a1, b1, ..."""
     return [Outgoing(f"{key}{number}", key=key) for number in range(each) for key in keys]
 
@@ -226,7 +226,7 @@ async def test_a_dead_letter_kept_elsewhere_cannot_hold_back_its_key(tmp_path: P
     def bus(**options: Any) -> Bus:
         bus = Bus(lines.url, dead_letters=f"sqlite:///{tmp_path / 'dead.db'}")
 
-        @bus.handler("a", group="g", ordered=True, **options)
+        @bus.handler("a", group="g", ordered=True, **options)  # type: ignore[untyped-decorator]  # by its options
         async def handler(body: str) -> None:
             seen.add(body)
             if body == "a0":
