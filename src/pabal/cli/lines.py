@@ -15,6 +15,7 @@ from pabal.cli.printing import age, counted, plain
 from pabal.model.dead import DeadLetter
 from pabal.model.message import Message
 from pabal.model.transport import Receipt
+from pabal.runtime.plan import KEPT, Line
 
 
 class ReceiptLine(msgspec.Struct):
@@ -107,13 +108,14 @@ def body_fields(body: bytes, content_type: str | None) -> dict[str, Any]:
     return {"body_base64": b64encode(body).decode()} if value is None else {"body": value}
 
 
-def received(receipt: Receipt) -> str:
-    """Who got a published message, in words."""
-    if receipt.receivers is None:
-        return "taken (receivers unknown)"
+def received(receipt: Receipt, unrouted: Line) -> str:
+    """Who got a published message, in words; `unrouted` is what the plan says of those that nobody takes."""
     if receipt.routed is False:
-        return "0 receivers: nobody listens, so it became a dead letter"
-    return counted(receipt.receivers, "receiver")
+        kept = "" if unrouted.reason == KEPT else f" ({unrouted.reason})"
+        return f"0 receivers: nobody listens, so it became a dead letter{kept}"
+    if receipt.receivers is not None:
+        return counted(receipt.receivers, "receiver")
+    return "received; how many got it is unknown" if receipt.routed else f"taken; receivers unknown ({unrouted.reason})"
 
 
 def message_text(message: Message, *, attempt: int) -> str:

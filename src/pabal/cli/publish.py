@@ -13,6 +13,7 @@ from pabal.cli.lines import receipt_line, received
 from pabal.cli.options import AsJson, Body, ChannelName, Url, duration, examples, header
 from pabal.cli.printing import say, say_json
 from pabal.model.errors import ConfigurationError
+from pabal.runtime.plan import UNROUTED
 
 
 def register(app: typer.Typer) -> None:
@@ -67,6 +68,7 @@ def publish(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         async with Bus(url) as bus:
+            (unrouted,) = (line for line in await bus.plan() if line.need == UNROUTED.format("dead-letter"))
             started = loop.time()
             for number in range(count):
                 if every is not None:
@@ -75,6 +77,6 @@ def publish(
                 if json:
                     say_json(receipt_line(receipt))
                 else:
-                    say(received(receipt))
+                    say(received(receipt, unrouted))
 
     asyncio.run(run())

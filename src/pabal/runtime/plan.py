@@ -16,6 +16,10 @@ from pabal.runtime.retry import Backoff
 Verdict = Literal["native", "emulated", "refused"]
 
 BUS = "the bus"
+UNROUTED = 'unrouted="{}"'
+"""The need for what is to become of a message that nobody takes, to be filled with `BusNeeds.unrouted`."""
+KEPT = "the transport keeps them"
+"""Why dead letters are kept natively, and for good."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +189,7 @@ def _retry(who: str, retry: Backoff, can: Capabilities) -> Line:
 
 
 def _unrouted(bus: BusNeeds, can: Capabilities) -> Line:
-    need = f'unrouted="{bus.unrouted}"'
+    need = UNROUTED.format(bus.unrouted)
     if bus.unrouted == "drop":
         return _line(BUS, need, "what nobody takes is dropped, as the bus says", "", "", kept=True)
     if bus.unrouted == "raise":
@@ -218,7 +222,7 @@ def _dead_letters(bus: BusNeeds, can: Capabilities) -> Line:
     line = _line(
         BUS,
         need,
-        "the transport keeps them" if can.durable else "the transport keeps them, as long as it runs itself",
+        KEPT if can.durable else f"{KEPT}, as long as it runs itself",
         "the transport keeps no dead letters",
         'give the bus a box for them, as in dead_letters="sqlite:///dead.db"',
         kept=can.parks,

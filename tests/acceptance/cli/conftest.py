@@ -1,8 +1,11 @@
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance import altered as altered_transport
 from tests.acceptance.cli.program import Program
 
 APP = '''
@@ -73,3 +76,15 @@ def pabal(tmp_path: Path) -> Iterator[Program]:
     program = Program(tmp_path)
     yield program
     program.close()
+
+
+@pytest.fixture
+def altered(pabal: Program) -> Program:
+    """The program with a transport ``altered://`` installed beside it, as somebody else's package would be."""
+    shutil.copy(altered_transport.__file__, pabal.folder / "altered.py")
+    info = pabal.folder / "pabal_altered-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pabal-altered\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pabal.transports]\naltered = altered:altered\n")
+    pabal.environment["PYTHONPATH"] = os.pathsep.join([str(pabal.folder), os.environ.get("PYTHONPATH", "")])
+    return pabal

@@ -19,13 +19,13 @@ MODULE = [sys.executable, "-m", "pabal"]
 
 
 class Program:
-    """Runs ``pabal`` in a folder; what was started is gone at `close`."""
+    """Runs ``pabal`` in a folder and an `environment`; what was started is gone at `close`."""
 
     def __init__(self, folder: Path, command: list[str] | None = None) -> None:
         self.folder = folder
         self._command = command or SCRIPT
         self._started: list[subprocess.Popen[str]] = []
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PABAL_")},
             "XDG_DATA_HOME": str(folder / "data"),
             "XDG_STATE_HOME": str(folder / "state"),
@@ -42,7 +42,7 @@ class Program:
         done = subprocess.run(
             [*self._command, *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             input=b"" if stdin is None else stdin,
             capture_output=True,
             check=False,
@@ -61,7 +61,7 @@ class Program:
         process = subprocess.Popen(
             [*self._command, *arguments],
             cwd=self.folder,
-            env={**self._environment, **(environment or {})},
+            env={**self.environment, **(environment or {})},
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

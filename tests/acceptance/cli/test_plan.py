@@ -1,10 +1,7 @@
 """``pabal plan``: what is kept, what is added, what is refused, and what ``pabal worker`` then says."""
 
-import shutil
-
 import pytest
 
-from tests.acceptance import altered
 from tests.acceptance.cli import shapes
 from tests.acceptance.cli.program import Program
 
@@ -27,15 +24,10 @@ async def log(body: object) -> None: ...
 
 
 @pytest.fixture
-def planned(pabal: Program) -> Program:
-    """The module `planned` with two buses on a transport, installed as somebody else's, that lacks something."""
-    (pabal.folder / "planned.py").write_text(PLANNED)
-    shutil.copy(altered.__file__, pabal.folder / "altered.py")
-    info = pabal.folder / "pabal_altered-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pabal-altered\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[pabal.transports]\naltered = altered:altered\n")
-    return pabal
+def planned(altered: Program) -> Program:
+    """The module `planned` with two buses on a transport that lacks something."""
+    (altered.folder / "planned.py").write_text(PLANNED)
+    return altered
 
 
 def test_a_plan_names_each_need_with_its_verdict(planned: Program) -> None:

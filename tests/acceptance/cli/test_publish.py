@@ -30,6 +30,26 @@ def test_it_prints_how_many_receivers_got_it(pabal: Program) -> None:
     assert "2 receivers\n" * 3 == pabal.run("publish", BOX, "channel21", "ping", "--count", "3", "--every", "10ms")
 
 
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        ("", "0 receivers: nobody listens, so it became a dead letter (the transport keeps them, as long as it runs"),
+        ("settles,parks", "0 receivers: nobody listens, so it became a dead letter (parked in sqlite:///"),
+        ("counts_receivers", "0 receivers: nobody listens, so it became a dead letter ("),
+        ("detects_unrouted,counts_receivers", "taken; receivers unknown (the transport cannot know whether anybody"),
+    ],
+)
+def test_what_nobody_takes_is_told_as_it_is(lacks: str, said: str, altered: Program) -> None:
+    """Where the dead letter is, how long it is kept, and whether there is one at all."""
+    assert altered.run("publish", f"altered://a?lacks={lacks}", "channel21", "ping").startswith(said)
+
+
+def test_what_nobody_would_keep_is_not_published(altered: Program) -> None:
+    """A transport that settles and keeps no dead letters is refused, with the way out."""
+    err = altered.outcome("publish", "altered://a?lacks=parks", "channel21", "ping", code=2)[1]
+    assert "dead_letters=" in err
+
+
 def test_receipts_as_json(pabal: Program) -> None:
     """With --json a line is a receipt: the id, whether somebody takes it, and how many."""
     (nobody,) = pabal.lines(shapes.Receipt, "publish", BOX, "channel21", "ping")
