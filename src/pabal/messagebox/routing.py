@@ -7,8 +7,9 @@ misses a group that was there when it began.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
+from zlib import crc32
 
 from pabal.model.names import check_channel, is_pattern, matcher
 from pabal.model.transport import GroupId
@@ -27,10 +28,17 @@ class Route(NamedTuple):
 
 
 class Routing:
-    """All groups of a box as they were at one epoch."""
+    """All groups of a box as they were at one epoch.
 
-    def __init__(self, epoch: int, groups: Iterable[tuple[int, str, str]]) -> None:
+    `owned` are the ids of those that are taken so, `parts` into how many parts they divide their keys.
+    """
+
+    def __init__(
+        self, epoch: int, groups: Iterable[tuple[int, str, str]], *, owned: Collection[int] = (), parts: int = 64
+    ) -> None:
         self.epoch = epoch
+        self.owned = frozenset(owned)
+        self.parts = parts
         self._ids: dict[GroupId, int] = {}
         self._exact: dict[str, list[int]] = {}
         self._patterns: list[tuple[str, int]] = []
@@ -53,6 +61,12 @@ class Routing:
     def source(self, private: int) -> str:
         """What a listener's private group reads."""
         return self._private[private]
+
+    def part(self, grp: int, key: str | None, message_id: str) -> int:
+        """In which part of an owned group a message is: that of its key, or without a key in any; 0 elsewhere."""
+        if grp not in self.owned:
+            return 0
+        return crc32((message_id if key is None else key).encode()) % self.parts
 
     def route(self, channel: str) -> Route:
         """Who takes `channel`; raises ConfigurationError when it is none."""

@@ -30,6 +30,8 @@ def test_a_new_file_becomes_a_box(tmp_path: Path) -> None:
             "schema": len(migrations("sqlite")),
             "parts": 64,
             "routing": 1,
+            "members": 1,
+            "stirred": 1,
         }
 
 

@@ -87,7 +87,7 @@ async def test_readers_go_on_by_themselves_after_trouble(path: Path) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
             foreign.execute("BEGIN IMMEDIATE")
             foreign.execute(
-                "INSERT INTO pabal_message (grp, part, attempt, redrive, channel, message_id, headers, body)"
+                "INSERT INTO pabal_message (grp, place, attempt, redrive, channel, message_id, headers, body)"
                 " SELECT id, 0, 0, 0, 'a.b', 'by hand', x'', CAST('hello' AS BLOB) FROM pabal_group"
             )
             with pytest.raises(ConnectionFailed):

@@ -53,7 +53,7 @@ async def test_a_listener_that_died_takes_nothing_more(path: Path, clock: Virtua
             dead.execute("INSERT INTO pabal_member VALUES (99, ?)", (START + 30,))
             dead.executescript(
                 "INSERT INTO pabal_group VALUES (99, 'a.b', '~dead', 'shared', 'park');"
-                "INSERT INTO pabal_listening VALUES (99, 99);"
+                "INSERT INTO pabal_listening (grp, member) VALUES (99, 99);"
                 "UPDATE pabal_meta SET value = value + 1 WHERE name = 'routing'"
             )
         assert (await living.publish(posts(b"1")))[0].receivers == 1

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pabal.messagebox.sqlite import groups
 from pabal.messagebox.sqlite.connection import PATIENCE, explain, open_box
+from pabal.messagebox.sqlite.lease import Lease
+from pabal.messagebox.sqlite.owned import OwnedReader
 from pabal.messagebox.sqlite.presence import Presence
 from pabal.messagebox.sqlite.reader import Reader
-from pabal.messagebox.sqlite.settle import release
-from pabal.messagebox.sqlite.take import Lease, Taken, earliest_due, has_ready, take, wake
+from pabal.messagebox.sqlite.shared import SharedReader
+from pabal.messagebox.sqlite.take import Taken, earliest_due, has_ready, take, wake
 from pabal.messagebox.sqlite.transaction import RoutingCache, Transaction
+from pabal.messagebox.sqlite.trouble import Trouble
 from pabal.model.clock import Clock
-from pabal.model.errors import ConnectionFailed
+from pabal.model.errors import ConfigurationError, ConnectionFailed
+from pabal.model.transport import Delivery
 
 Result = TypeVar("Result")
 
@@ -29,7 +31,6 @@ MOST_PAUSE = 0.025
 
 _SLOWER = 1.25
 _UNWATCHED = 1.0
-_MOST_REST = 5.0
 
 
 class Write(Protocol):
@@ -60,15 +61,15 @@ class Box:
         self._lease = lease
         self._full = full
         self._routing = RoutingCache()
-        self._readers: list[Reader] = []
+        self._readers: list[SharedReader] = []
+        self._owned: list[OwnedReader] = []
         self._hot: set[int] = set()  # groups that may have something to take
         self._presence = Presence(lease)
         self._due = float("inf")
         self._changed = True  # the earliest due time is to be read again
         self._version = 0
         self._pause = LEAST_PAUSE
-        self._rest = 0.0  # seconds between two tries while the file makes trouble; 0: it makes none
-        self._rest_until = 0.0
+        self._trouble = Trouble(f"message box {path}")
         self._file = Path(path)
         self._identity = (0, 0)
         self._synchronous = True
@@ -102,21 +103,15 @@ class Box:
 
     def enter(self, transaction: Transaction, reader: Reader) -> None:
         """Register a reader, and its group where that is new. A job."""
-        member = transaction.member
-        if member is None:
-            member = self._presence.join(transaction)
-        grp = groups.register(transaction.connection, reader.source, reader.name, member)
-        transaction.remember(setattr, reader, "grp", grp)
-        transaction.remember(self._readers.append, reader)
-        transaction.remember(self._hot.add, grp)
+        if transaction.member is None:
+            self._presence.join(transaction)
+        reader.enter(transaction)
+        transaction.remember(self._add, reader)
 
     def leave(self, transaction: Transaction, reader: Reader, leases: Iterable[Lease]) -> None:
         """Give back what a reader holds and forget the reader. A job."""
-        release(transaction, leases, grp=reader.grp)
-        if transaction.member is not None and all(
-            other is reader or other.grp != reader.grp for other in self._readers
-        ):
-            groups.unregister(transaction.connection, reader.grp, transaction.member)
+        last = all(other is reader or other.grp != reader.grp for other in self._readers)
+        reader.leave(transaction, leases, last=last)
         transaction.remember(self._forget, reader)
 
     def depart(self, transaction: Transaction) -> None:
@@ -129,38 +124,47 @@ class Box:
             self._hot.add(reader.grp)
         reader.credit += credit
 
+    def resize(self, reader: Reader, window: int) -> None:
+        """Know how many deliveries a reader may hold."""
+        reader.window = window
+
     def withdraw(self, reader: Reader) -> None:
         """Give a reader nothing from now on."""
         reader.credit = 0
 
+    def _add(self, reader: Reader) -> None:
+        if isinstance(reader, OwnedReader):
+            self._owned.append(reader)
+        elif isinstance(reader, SharedReader):
+            self._readers.append(reader)
+            self._hot.add(reader.grp)
+
     def _forget(self, reader: Reader) -> None:
-        if reader in self._readers:
-            self._readers.remove(reader)
+        self._readers = [other for other in self._readers if other is not reader]
+        self._owned = [other for other in self._owned if other is not reader]
 
     # What is to be done unasked.
 
     def patience(self) -> float:
         """Seconds until the next look, if no job comes before."""
-        if not self._readers:
+        if not self._readers and not self._owned:
             return _UNWATCHED
-        if self._rest:
-            return min(max(self._rest_until - time.monotonic(), LEAST_PAUSE), _UNWATCHED)
-        hungry = self._hungry()
-        if hungry & self._hot:
+        if self._trouble.lasts:
+            return min(max(self._trouble.rest(), LEAST_PAUSE), _UNWATCHED)
+        if self._hungry() & self._hot or any(owner.has_chores or owner.eager for owner in self._owned):
             return 0.0
-        pause = self._pause if hungry else MOST_PAUSE
-        if hungry:
-            pause = min(pause, self._due - self._clock.time())
-        return max(pause, LEAST_PAUSE)
+        if not self._is_hungry():
+            return MOST_PAUSE
+        return max(min(self._pause, self._due - self._clock.time()), LEAST_PAUSE)
 
     def look(self) -> bool:
         """Notice what others committed and what is due; returns whether that needs a transaction."""
-        if not self._readers or (self._rest and time.monotonic() < self._rest_until):
+        if self._trouble.rest() > 0 or not (self._readers or self._owned):
             return False
         try:
             return self._look()
         except sqlite3.Error as error:
-            self._trouble(explain(error, self.path))
+            self._trouble.note(explain(error, self.path))
             return False
 
     def _look(self) -> bool:
@@ -174,14 +178,17 @@ class Box:
             self._pause = min(self._pause * _SLOWER, MOST_PAUSE)
         if self._changed:
             self._due = earliest_due(self._connection)
+            for owner in self._owned:
+                owner.stock.notice()
             self._changed = False
         now = self._clock.time()
         if self._presence.is_due(now):
             return True
-        hungry = self._hungry()
-        if hungry and self._due <= now:
+        if self._due <= now and self._is_hungry():
             return True
-        for grp in hungry & self._hot:
+        if any(owner.has_chores for owner in self._owned):
+            return True
+        for grp in self._hungry() & self._hot:
             if has_ready(self._connection, grp):
                 return True
             self._hot.discard(grp)
@@ -189,6 +196,28 @@ class Box:
 
     def _hungry(self) -> set[int]:
         return {reader.grp for reader in self._readers if reader.credit > 0}
+
+    def _is_hungry(self) -> bool:
+        return any(reader.credit > 0 for reader in (*self._readers, *self._owned))
+
+    def hand_out(self) -> list[tuple[Reader, list[Delivery]]]:
+        """What owners of parts may have, read outside of a transaction; for a reader that was refused, nothing."""
+        arrivals: list[tuple[Reader, list[Delivery]]] = []
+        for reader in (*self._readers, *self._owned):
+            if reader.refused is not None:
+                self._forget(reader)
+                arrivals.append((reader, []))
+        if not self._owned or self._trouble.rest() > 0:
+            return arrivals
+        now = self._clock.time()
+        self._owned = self._owned[1:] + self._owned[:1]
+        try:
+            for owner in self._owned:
+                if deliveries := owner.hand_out(self._connection, now):
+                    arrivals.append((owner, deliveries))  # noqa: PERF401 - one by one: what came before trouble counts
+        except sqlite3.Error as error:
+            self._trouble.note(explain(error, self.path))
+        return arrivals
 
     # The transaction.
 
@@ -214,9 +243,9 @@ class Box:
                 reader.credit -= len(rows)
             self._changed = True
             self._pause = LEAST_PAUSE
-            self._trouble(transaction.trouble)
+            self._trouble.note(transaction.trouble)
             return outcomes, taken
-        self._trouble(failure)
+        self._trouble.note(failure)
         return [Outcome(None, ConnectionFailed(str(failure))) for _ in jobs], []
 
     def _one_by_one(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
@@ -284,8 +313,11 @@ class Box:
         return outcome.result  # type: ignore[no-any-return]  # what `work` returned
 
     def _serve(self, transaction: Transaction) -> list[tuple[Reader, Taken]]:
+        for owner in self._owned:
+            if owner.has_chores:
+                self._unasked(owner.chores, transaction)
         if self._due <= transaction.now:
-            transaction.ready |= wake(self._connection, transaction.now)
+            wake(transaction)
         taken: list[tuple[Reader, Taken]] = []
         hot = self._hot | transaction.ready
         cold: set[int] = set()
@@ -310,26 +342,23 @@ class Box:
             self._synchronous = full
 
     def _stay_alive(self, transaction: Transaction) -> None:
+        for owner in self._owned:
+            owner.beat(transaction)
         if self._presence.beat(transaction):
             return
         # Frozen for so long that somebody declared us dead: everything is made anew.
-        member = self._presence.join(transaction)
+        self._presence.join(transaction)
         for reader in self._readers:
-            grp = groups.register(transaction.connection, reader.source, reader.name, member)
-            transaction.remember(setattr, reader, "grp", grp)
-            transaction.remember(self._hot.add, grp)
-        if self._readers:
+            try:
+                reader.enter(transaction)
+            except ConfigurationError as error:  # meanwhile it became a group of another kind
+                transaction.remember(setattr, reader, "refused", str(error))
+        transaction.remember(self._hot_again)
+        if self._readers or self._owned:
             log.warning("message box %s: this process was taken for dead; it has joined again", self.path)
 
-    def _trouble(self, trouble: BaseException | None) -> None:
-        if trouble is not None:
-            if not self._rest:
-                log.warning("%s; trying again until it works", trouble)
-            self._rest = min(max(self._rest * 2, 0.05), _MOST_REST)
-            self._rest_until = time.monotonic() + self._rest
-        elif self._rest:
-            self._rest = 0.0
-            log.info("message box %s works again", self.path)
+    def _hot_again(self) -> None:
+        self._hot.update(reader.grp for reader in self._readers)
 
 
 def _identity(file: Path) -> tuple[int, int]:

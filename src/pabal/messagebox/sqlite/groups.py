@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
-from pabal.messagebox.sqlite import members
+from pabal.messagebox.sqlite import members, slots
 from pabal.messagebox.sqlite.publish import no_group
 from pabal.messagebox.sqlite.take import read_message
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.errors import ConfigurationError
-from pabal.model.transport import GroupId, GroupStatus
+from pabal.model.transport import GroupId, GroupStatus, OnDead
 
 _REMOVED = (
-    "INSERT INTO pabal_dead (source, name, part, seq, redrive, attempt, reason, parked, key, channel, message_id,"
+    "INSERT INTO pabal_dead (source, name, seq, redrive, attempt, reason, parked, key, channel, message_id,"
     " errors, headers, body)"
-    " SELECT ?, ?, CASE WHEN part < 0 THEN -1 - part ELSE part END, id, redrive, attempt, 'removed', ?, key,"
+    " SELECT ?, ?, id, redrive, attempt, 'removed', ?, key,"
     " channel, message_id, errors, headers, body FROM pabal_message WHERE grp = ? ORDER BY id"
 )
 _MEMBERS = (
@@ -24,29 +25,74 @@ _MEMBERS = (
 )
 # The first count reads the index alone; the second looks at rows, but only at those that wait.
 _ALL = "SELECT count(*) FROM pabal_message WHERE grp = ?"
-_WAITING = "SELECT count(*), count(token) FROM pabal_message WHERE grp = ? AND part < 0 AND due > ?"
+_WAITING = "SELECT count(*), count(token) FROM pabal_message WHERE grp = ? AND place < 0 AND (due > ? OR due IS NULL)"
 _OLDEST = "SELECT channel, message_id, headers FROM pabal_message WHERE grp = ? ORDER BY id LIMIT 1"
 
 
-def register(connection: sqlite3.Connection, source: str, name: str, member: int) -> int:
-    """Let `member` read a group that is taken shared, and make the group where it is new; returns its id.
+class Mode(NamedTuple):
+    """How a group is taken: shared, or owned with what becomes of a key whose message died."""
 
-    Raises ConfigurationError when the group is taken in another way: the two would run the same rows.
+    taking: Literal["shared", "owned"] = "shared"
+    on_dead: OnDead = "park"
+
+    def __str__(self) -> str:
+        return f"ordered with on_dead={self.on_dead!r}" if self.taking == "owned" else "unordered"
+
+
+SHARED = Mode()
+
+
+def register(transaction: Transaction, source: str, name: str, mode: Mode = SHARED) -> int:
+    """The id of a group, which is made where it is new.
+
+    Raises ConfigurationError when the group is taken in another way by living members, or has a backlog.
     """
+    connection = transaction.connection
     found = connection.execute(
-        "SELECT id, taking FROM pabal_group WHERE source = ? AND name = ?", (source, name)
+        "SELECT id, taking, on_dead FROM pabal_group WHERE source = ? AND name = ?", (source, name)
     ).fetchone()
     if found is None:
-        grp = connection.execute(
-            "INSERT INTO pabal_group (source, name, taking) VALUES (?, ?, 'shared') RETURNING id", (source, name)
-        ).fetchone()[0]
-        members.reroute(connection)
-    elif found[1] != "shared":
-        raise ConfigurationError(f"group {name!r} of {source!r} is read ordered; every member must say the same")
+        (grp,) = connection.execute(
+            "INSERT INTO pabal_group (source, name, taking, on_dead) VALUES (?, ?, ?, ?) RETURNING id",
+            (source, name, *mode),
+        ).fetchone()
+        _lay_out(connection, grp, mode)
     else:
-        grp = found[0]
-    connection.execute("INSERT OR IGNORE INTO pabal_listening (grp, member) VALUES (?, ?)", (grp, member))
+        grp, was = found[0], Mode(*found[1:])
+        if str(mode) != str(was):
+            _change(transaction, grp, f"group {name!r} of {source!r}", was, mode)
     return int(grp)
+
+
+def listen(connection: sqlite3.Connection, grp: int, member: int) -> None:
+    """Let `member` read a group."""
+    connection.execute("INSERT OR IGNORE INTO pabal_listening (grp, member) VALUES (?, ?)", (grp, member))
+
+
+def _change(transaction: Transaction, grp: int, group: str, was: Mode, mode: Mode) -> None:
+    """Take the group in another way from now on. With a backlog the two ways would run the same rows."""
+    connection = transaction.connection
+    if connection.execute(_MEMBERS, (grp, transaction.now)).fetchone()[0]:
+        raise ConfigurationError(
+            f"{group} is read {was} by its living members and cannot be read {mode} beside them: "
+            "say the same, or close them first"
+        )
+    backlog = int(connection.execute(_ALL, (grp,)).fetchone()[0])
+    if backlog:
+        raise ConfigurationError(
+            f"{group} is read {was} and has a backlog of {backlog:,}; before it can be read {mode}, let it be handled, "
+            "or remove the group (its backlog can be redriven once the group is there again)"
+        )
+    members.bury(connection, members.expired(connection, transaction.now))
+    connection.execute("UPDATE pabal_group SET taking = ?, on_dead = ? WHERE id = ?", (*mode, grp))
+    connection.execute("DELETE FROM pabal_slot WHERE grp = ?", (grp,))
+    _lay_out(connection, grp, mode)
+
+
+def _lay_out(connection: sqlite3.Connection, grp: int, mode: Mode) -> None:
+    if mode.taking == "owned":
+        slots.lay_out(connection, grp)
+    members.reroute(connection)
 
 
 def unregister(connection: sqlite3.Connection, grp: int, member: int) -> None:

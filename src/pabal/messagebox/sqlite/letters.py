@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pabal.messagebox.sqlite.keys import bring_back
 from pabal.messagebox.sqlite.publish import history, no_group
 from pabal.messagebox.sqlite.take import read_history, read_message
 from pabal.messagebox.sqlite.transaction import Transaction
@@ -32,10 +33,11 @@ _PAGE = (
 )
 # The old id is free, since no id is given twice; the place in the group is kept by it.
 _AGAIN = (
-    "INSERT INTO pabal_message (id, grp, part, attempt, redrive, key, channel, message_id, headers, body)"
+    "INSERT INTO pabal_message (id, grp, part, place, attempt, redrive, key, channel, message_id, headers, body)"
     " SELECT CASE WHEN EXISTS (SELECT 1 FROM pabal_message WHERE id = seq) THEN NULL ELSE seq END,"
-    " ?, 0, 0, redrive + 1, key, channel, message_id, headers, body FROM pabal_dead WHERE id = ?"
+    " ?, ?, ?, 0, redrive + 1, key, channel, message_id, headers, body FROM pabal_dead WHERE id = ?"
 )
+_DISCARD = "DELETE FROM pabal_dead WHERE id = ? RETURNING source, name, key"
 
 
 def letter_row(letter: DeadLetter) -> tuple[object, ...]:
@@ -100,25 +102,38 @@ def _redrive(transaction: Transaction, id: str) -> Redriven:
     connection = transaction.connection
     found = (
         connection.execute(
-            "SELECT source, name, reason, channel, message_id FROM pabal_dead WHERE id = ?", (int(id),)
+            "SELECT source, name, reason, channel, message_id, key FROM pabal_dead WHERE id = ?", (int(id),)
         ).fetchone()
         if _is_id(id)
         else None
     )
     if found is None:
         return Redriven(id, error="there is no such dead letter")
-    source, name, reason, channel, message_id = found
+    source, name, reason, channel, message_id, key = found
     try:
         takers, missing = _takers(transaction, source, name, reason, channel)
     except PabalError as error:
         return Redriven(id, message_id, 0, str(error))
     if not takers:
         return Redriven(id, message_id, 0, missing)
+    routing = transaction.routing()
     for grp in takers:
-        connection.execute(_AGAIN, (grp, int(id)))
+        part = routing.part(grp, key, message_id)
+        connection.execute(_AGAIN, (grp, part, part + 1 if grp in routing.owned else 0, int(id)))
         transaction.ready.add(grp)
     connection.execute("DELETE FROM pabal_dead WHERE id = ?", (int(id),))
+    for grp in takers:
+        _set_free(transaction, grp, key)
     return Redriven(id, message_id, len(takers))
+
+
+def _set_free(transaction: Transaction, grp: int, key: str | None) -> None:
+    """A letter is gone: let its key go on where it held that up, and let the owner know."""
+    routing = transaction.routing()
+    if grp in routing.owned:
+        if key is not None:
+            bring_back(transaction.connection, grp, routing.part(grp, key, ""), [key])
+        transaction.stir()
 
 
 def _takers(
@@ -140,9 +155,15 @@ def _takers(
 
 
 def discard(transaction: Transaction, ids: Sequence[str]) -> int:
-    """Delete letters; returns how many there were."""
-    execute = transaction.connection.execute
-    return sum(execute("DELETE FROM pabal_dead WHERE id = ?", (int(id),)).rowcount for id in ids if _is_id(id))
+    """Delete letters; returns how many there were. The keys that they held up go on."""
+    discarded = 0
+    for id in filter(_is_id, ids):
+        for source, name, key in transaction.connection.execute(_DISCARD, (int(id),)).fetchall():
+            discarded += 1
+            grp = transaction.routing().find(GroupId(source or "", name or ""))
+            if grp is not None:
+                _set_free(transaction, grp, key)
+    return discarded
 
 
 def _is_id(text: str) -> bool:

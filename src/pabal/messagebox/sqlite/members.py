@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+from pabal.messagebox.sqlite import slots
+
 # The pattern is routing.PRIVATE's.
 _ORPHANED = "SELECT id FROM pabal_group WHERE name GLOB '~*' AND id NOT IN (SELECT grp FROM pabal_listening)"
 
@@ -27,6 +29,11 @@ def beat(connection: sqlite3.Connection, member: int, until: float) -> bool:
     return connection.execute("UPDATE pabal_member SET alive_until = ? WHERE id = ?", (until, member)).rowcount == 1
 
 
+def is_there(connection: sqlite3.Connection, member: int) -> bool:
+    """Whether nobody has declared the member dead."""
+    return connection.execute("SELECT 1 FROM pabal_member WHERE id = ?", (member,)).fetchone() is not None
+
+
 def expired(connection: sqlite3.Connection, now: float) -> set[int]:
     """The members whose time is over and who are not yet declared dead."""
     return {member for (member,) in connection.execute("SELECT id FROM pabal_member WHERE alive_until <= ?", (now,))}
@@ -37,6 +44,7 @@ def bury(connection: sqlite3.Connection, members: Iterable[int]) -> None:
     rows = [(member,) for member in members]
     connection.executemany("DELETE FROM pabal_member WHERE id = ?", rows)
     connection.executemany("DELETE FROM pabal_listening WHERE member = ?", rows)
+    slots.announce(connection)
     drop(connection, connection.execute(_ORPHANED).fetchall())
 
 

@@ -16,8 +16,8 @@ from pabal.model.transport import GroupId, Post, Receipt
 
 _INSERT = (
     "INSERT INTO pabal_message"
-    " (grp, part, due, attempt, redrive, key, channel, message_id, errors, headers, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " (grp, part, place, due, attempt, redrive, key, channel, message_id, errors, headers, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UNROUTED = (
     "INSERT INTO pabal_dead (reason, parked, attempt, redrive, key, channel, message_id, errors, headers, body)"
@@ -88,9 +88,9 @@ def publish(transaction: Transaction, drafts: Sequence[Draft], *, living: bool =
         if alive is not None:
             kept = (*takers, *private) if living else private
             takers = (*(() if living else takers), *(grp for grp in kept if grp in alive))
-        part, due = (-1, post.due) if post.due is not None and post.due > transaction.now else (0, None)
+        place, due = (-1, post.due) if post.due is not None and post.due > transaction.now else (0, None)
         for grp in takers:
-            rows.append((grp, part, due, *columns))
+            rows.append((grp, routing.part(grp, message.key, message.id), place, due, *columns))
             transaction.ready.add(grp)
         if not takers and post.park:
             unrouted.append((transaction.now, *columns))

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pabal.messagebox.sqlite.lease import lease_of
 from pabal.messagebox.sqlite.publish import history
-from pabal.messagebox.sqlite.take import Lease
+from pabal.messagebox.sqlite.take import RowLease
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.outcome import Acked, Outcome, Rejected, Released, Retried, Settlement
-from pabal.model.transport import Delivery, Settled
+from pabal.model.transport import Settled
 
 _ACK = "DELETE FROM pabal_message WHERE id = ? AND token = ? AND due > ?"
 _RELEASE = (
-    "UPDATE pabal_message SET part = -1 - part, due = NULL, token = NULL, attempt = attempt - 1"
+    "UPDATE pabal_message SET place = -1 - place, due = NULL, token = NULL, attempt = attempt - 1"
     " WHERE id = ? AND token = ? AND due > ?"
 )
 _RETRY_NOW = (
-    "UPDATE pabal_message SET part = -1 - part, due = NULL, token = NULL, errors = ?"
+    "UPDATE pabal_message SET place = -1 - place, due = NULL, token = NULL, errors = ?"
     " WHERE id = ? AND token = ? AND due > ?"
 )
 _RETRY_LATER = "UPDATE pabal_message SET due = ?, token = NULL, errors = ? WHERE id = ? AND token = ? AND due > ?"
 _EXTEND = "UPDATE pabal_message SET due = ? WHERE id = ? AND token = ? AND due > ?"
 _PARK = (
-    "INSERT INTO pabal_dead (source, name, part, seq, redrive, attempt, reason, parked, key, channel,"
+    "INSERT INTO pabal_dead (source, name, seq, redrive, attempt, reason, parked, key, channel,"
     " message_id, errors, headers, body)"
-    " SELECT ?, ?, -1 - part, id, redrive, attempt, ?, ?, key, channel, message_id, ?, headers, body"
+    " SELECT ?, ?, id, redrive, attempt, ?, ?, key, channel, message_id, ?, headers, body"
     " FROM pabal_message WHERE id = ? AND token = ? AND due > ?"
 )
-
-
-def lease_of(delivery: Delivery) -> Lease:
-    """The lease under which a delivery was taken."""
-    lease = delivery.token
-    if not isinstance(lease, Lease):
-        raise TypeError(f"{delivery!r} is not from this transport")
-    return lease
 
 
 def settle(
@@ -46,7 +39,9 @@ def settle(
     """
     acked = [index for index, one in enumerate(settled) if isinstance(one.outcome, Acked)]
     settlements = [Settlement.LOST] * len(settled)
-    for index, done in zip(acked, _ack(transaction, [lease_of(settled[i].delivery) for i in acked]), strict=True):
+    for index, done in zip(
+        acked, _ack(transaction, [lease_of(settled[i].delivery, RowLease) for i in acked]), strict=True
+    ):
         if done:
             settlements[index] = Settlement.DONE
     if len(acked) < len(settled):
@@ -56,29 +51,29 @@ def settle(
     return settlements
 
 
-def release(transaction: Transaction, leases: Iterable[Lease], *, grp: int) -> None:
+def release(transaction: Transaction, leases: Iterable[RowLease], *, grp: int) -> None:
     """Give back, uncounted, what is still ours."""
     transaction.connection.executemany(_RELEASE, [_key(transaction, lease) for lease in leases])
     transaction.ready.add(grp)
 
 
-def extend(transaction: Transaction, leases: Sequence[Lease], *, until: float) -> list[bool]:
+def extend(transaction: Transaction, leases: Sequence[RowLease], *, until: float) -> list[bool]:
     """Renew leases; returns for each whether it is still ours."""
     kept = _each(transaction, _EXTEND, [(until, *_key(transaction, lease)) for lease in leases])
     transaction.remember(_renew, [lease for lease, ours in zip(leases, kept, strict=True) if ours], until)
     return kept
 
 
-def _renew(leases: list[Lease], until: float) -> None:
+def _renew(leases: list[RowLease], until: float) -> None:
     for lease in leases:
         lease.until = until
 
 
-def _key(transaction: Transaction, lease: Lease) -> tuple[int, int, float]:
+def _key(transaction: Transaction, lease: RowLease) -> tuple[int, int, float]:
     return lease.id, lease.token, transaction.now
 
 
-def _ack(transaction: Transaction, leases: list[Lease]) -> list[bool]:
+def _ack(transaction: Transaction, leases: list[RowLease]) -> list[bool]:
     return _each(transaction, _ACK, [_key(transaction, lease) for lease in leases])
 
 
@@ -99,7 +94,7 @@ def _each(transaction: Transaction, statement: str, rows: list[tuple[float, ...]
 
 def _end(transaction: Transaction, one: Settled, outcome: Outcome, grp: int, source: str, name: str | None) -> bool:
     connection, delivery = transaction.connection, one.delivery
-    key = _key(transaction, lease_of(delivery))
+    key = _key(transaction, lease_of(delivery, RowLease))
     match outcome:
         case Retried(after, failure):
             errors = history((*delivery.errors, failure) if failure is not None else delivery.errors)

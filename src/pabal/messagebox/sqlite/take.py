@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pabal.messagebox.sqlite.lease import Lease
+from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.clock import utc
 from pabal.model.cloudevents import unpack
 from pabal.model.errors import CodecError
@@ -17,14 +19,25 @@ from pabal.model.transport import Delivery
 
 # Always by id alone: with row values in IN, SQLite 3.40 updated one row of a hundred.
 _TAKE = (
-    "UPDATE pabal_message SET part = -1 - part, due = ?, token = ?, attempt = attempt + 1 WHERE id IN"
-    " (SELECT id FROM pabal_message WHERE grp = ? AND part = 0 ORDER BY id LIMIT ?)"
+    "UPDATE pabal_message SET place = -1 - place, due = ?, token = ?, attempt = attempt + 1 WHERE id IN"
+    " (SELECT id FROM pabal_message WHERE grp = ? AND place = 0 ORDER BY id LIMIT ?)"
     " RETURNING id, attempt, redrive, channel, message_id, errors, headers, body"
 )
 _WAKE = (
-    "UPDATE pabal_message SET part = -1 - part, due = NULL, token = NULL WHERE id IN"
-    " (SELECT id FROM pabal_message WHERE due <= ? ORDER BY due LIMIT ?) AND part < 0 RETURNING grp"
+    "UPDATE pabal_message SET place = -1 - place, due = NULL, token = NULL WHERE id IN"
+    " (SELECT id FROM pabal_message WHERE due <= ? ORDER BY due LIMIT ?) AND place < 0 RETURNING grp"
 )
+# A delayed message of an owned group comes in when it is due, under a new id.
+_RIPE = (
+    "SELECT m.id FROM pabal_message m JOIN pabal_group g ON g.id = m.grp"
+    " WHERE m.due <= ? AND m.place = -1 AND g.taking = 'owned' ORDER BY m.due, m.id LIMIT ?"
+)
+_RIPEN = (
+    "INSERT INTO pabal_message (grp, part, place, attempt, redrive, key, channel, message_id, errors, headers, body)"
+    " SELECT grp, part, 0, attempt, redrive, key, channel, message_id, errors, headers, body"
+    " FROM pabal_message WHERE id = ?"
+)
+_RIPENED = "DELETE FROM pabal_message WHERE id = ?"
 _MOST_WOKEN = 1000
 _failures = msgspec.json.Decoder(tuple[Failure, ...]).decode
 
@@ -52,18 +65,14 @@ def read_history(errors: str | None) -> tuple[Failure, ...]:
         return (Failure(utc(0.0), 0, f"unreadable history: {error}", errors),)
 
 
-class Lease:
-    """What a delivery is known by: its row, and the token that the row has as long as it is ours.
+class RowLease(Lease):
+    """The lease of one row: it is ours as long as the row has our token."""
 
-    `until` is when the lease ends, by pabal's clock.
-    """
-
-    __slots__ = ("id", "token", "until")
+    __slots__ = ("token",)
 
     def __init__(self, id: int, token: int, until: float) -> None:
-        self.id = id
+        super().__init__(id, until)
         self.token = token
-        self.until = until
 
 
 class Taken:
@@ -89,7 +98,7 @@ class Taken:
                 attempt,
                 read_history(errors),
                 redrive,
-                Lease(id, token, until),
+                RowLease(id, token, until),
             )
             for id, attempt, redrive, channel, message_id, errors, headers, body in self._rows
         ]
@@ -104,17 +113,28 @@ def take(connection: sqlite3.Connection, grp: int, most: int, *, until: float) -
 def has_ready(connection: sqlite3.Connection, grp: int) -> bool:
     """Whether a group has anything to take."""
     return (
-        connection.execute("SELECT 1 FROM pabal_message WHERE grp = ? AND part = 0 LIMIT 1", (grp,)).fetchone()
+        connection.execute("SELECT 1 FROM pabal_message WHERE grp = ? AND place = 0 LIMIT 1", (grp,)).fetchone()
         is not None
     )
 
 
-def wake(connection: sqlite3.Connection, now: float) -> set[int]:
-    """Make ready what is due: delays that passed, retries, and leases that ran out; returns their groups.
+def wake(transaction: Transaction) -> None:
+    """Make ready what is due: delays that passed, retries, and leases that ran out.
 
     At most a thousand messages at once, so that nobody waits long for a turn; the rest is due still.
     """
-    return {grp for (grp,) in connection.execute(_WAKE, (now, _MOST_WOKEN)).fetchall()}
+    connection, now = transaction.connection, transaction.now
+    owned = transaction.routing().owned
+    if owned:
+        ripe = connection.execute(_RIPE, (now, _MOST_WOKEN)).fetchall()
+        connection.executemany(_RIPEN, ripe)
+        connection.executemany(_RIPENED, ripe)
+        if len(ripe) == _MOST_WOKEN:
+            return
+    woken = {grp for (grp,) in connection.execute(_WAKE, (now, _MOST_WOKEN)).fetchall()}
+    if woken & owned:
+        transaction.stir()
+    transaction.ready |= woken
 
 
 def earliest_due(connection: sqlite3.Connection) -> float:

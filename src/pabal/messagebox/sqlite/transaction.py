@@ -17,9 +17,16 @@ class RoutingCache:
 
     def get(self, connection: sqlite3.Connection) -> Routing:
         """The routing of now: the kept one if the epoch is still its own."""
-        epoch = connection.execute("SELECT value FROM pabal_meta WHERE name = 'routing'").fetchone()[0]
+        (epoch,) = connection.execute("SELECT value FROM pabal_meta WHERE name = 'routing'").fetchone()
         if self._routing is None or self._routing.epoch != epoch:
-            self._routing = Routing(epoch, connection.execute("SELECT id, source, name FROM pabal_group"))
+            (parts,) = connection.execute("SELECT value FROM pabal_meta WHERE name = 'parts'").fetchone()
+            groups = connection.execute("SELECT id, source, name, taking FROM pabal_group").fetchall()
+            self._routing = Routing(
+                epoch,
+                [(grp, source, name) for grp, source, name, _ in groups],
+                owned=[grp for grp, _, _, taking in groups if taking == "owned"],
+                parts=parts,
+            )
         return self._routing
 
     def forget(self) -> None:
@@ -35,6 +42,8 @@ class Transaction:
         now: the time by pabal's clock.
         member: the id of this process's member row; None: it reads nothing.
         ready: groups that have got something to take.
+        ended: leases that a job of this transaction has ended already.
+        joined: readers that became members, each under this id, in this transaction.
         trouble: why something that nobody asked for failed.
         after: what the thread remembers once the transaction is committed.
     """
@@ -44,6 +53,8 @@ class Transaction:
         self.now = now
         self.member: int | None = None
         self.ready: set[int] = set()
+        self.ended: set[object] = set()
+        self.joined: dict[object, int] = {}
         self.trouble: BaseException | None = None
         self.after: list[Callable[[], object]] = []
         self._routing = routing
@@ -61,6 +72,10 @@ class Transaction:
                 (self.now,),
             )
         }
+
+    def stir(self) -> None:
+        """Let the owners of parts look at all they own: something became ready that is not new."""
+        self.connection.execute("UPDATE pabal_meta SET value = value + 1 WHERE name = 'stirred'")
 
     def remember(self, change: Callable[..., object], *values: object) -> None:
         """Call ``change(*values)`` once the transaction is committed."""

@@ -159,6 +159,7 @@ class Writer:
                 outcomes, taken = box.transact(writes)
                 answers += zip((write.future for write in writes), outcomes, strict=True)
                 arrivals = [(reader, rows.deliveries()) for reader, rows in taken]
+            arrivals += box.hand_out()
             if (answers or arrivals) and not self._post(answers, arrivals):
                 return
             if self._loop.is_closed():

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from pabal.messagebox.sqlite.lease import Lease, lease_of
+from pabal.messagebox.sqlite.owned import OwnedReader
 from pabal.messagebox.sqlite.reader import Reader
-from pabal.messagebox.sqlite.settle import extend, lease_of, release, settle
-from pabal.messagebox.sqlite.take import Lease
+from pabal.messagebox.sqlite.shared import SharedReader
 from pabal.messagebox.sqlite.writer import Writer
 from pabal.model.clock import Clock, Timer
 from pabal.model.errors import ConfigurationError, ConnectionFailed
@@ -34,7 +35,8 @@ class SqliteSubscription:
         clock: Clock,
         closed: Callable[[SqliteSubscription], object],
     ) -> None:
-        self._reader = Reader(source.channel, source.group, self._arrived)
+        kind = OwnedReader if source.ordered else SharedReader
+        self._reader: Reader = kind(source, self._arrived, lease=lease)
         self._writer = writer
         self._lease = lease
         self._clock = clock
@@ -91,22 +93,18 @@ class SqliteSubscription:
     async def settle(self, settled: Sequence[Settled], /) -> Sequence[Settlement]:
         """End deliveries; UNKNOWN when the file made trouble: the leases stay, and the messages may come again."""
         try:
-            settlements = await self._writer.write(
-                partial(
-                    settle, settled=settled, grp=self._reader.grp, source=self._reader.source, name=self._reader.group
-                )
-            )
+            settlements = await self._writer.write(partial(self._reader.settle, settled=settled))
         except ConnectionFailed:
             if self._broken is not None:
                 raise
             return [Settlement.UNKNOWN] * len(settled)
         for one in settled:
-            self._forget(lease_of(one.delivery))
+            self._forget(lease_of(one.delivery, Lease))
         return settlements
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
         """Renew the lease of deliveries in hand; raises ConnectionFailed when the file makes trouble."""
-        leases = [lease_of(delivery) for delivery in deliveries]
+        leases = [lease_of(delivery, Lease) for delivery in deliveries]
         kept = await self._renewal(leases)
         self._sift(leases, kept)
         return [delivery for delivery, ours in zip(deliveries, kept, strict=True) if not ours]
@@ -115,6 +113,7 @@ class SqliteSubscription:
         self._window = check_window(window)
         if self._broken is not None:
             return
+        self._writer.note(lambda box: box.resize(self._reader, window))
         self._trim()
         self._grant(max(0, window - len(self._buffer)) - self._credit)
 
@@ -146,22 +145,26 @@ class SqliteSubscription:
         self._credit -= len(deliveries)
         self._buffer.extend(deliveries)
         for delivery in deliveries:
-            lease = lease_of(delivery)
+            lease = lease_of(delivery, Lease)
             self._held[lease.id] = lease
         if self._broken is None:
             self._trim()  # it was resized while these were on their way
+            if self._reader.refused is not None:
+                self.fail(self._reader.refused)
         self._wake()
 
     def _pop(self, limit: int) -> list[Delivery]:
         now = self._clock.time()
         received: list[Delivery] = []
+        late: list[Lease] = []
         while self._buffer and len(received) < limit:
             delivery = self._buffer.popleft()
-            lease = lease_of(delivery)
+            lease = lease_of(delivery, Lease)
             if lease.until > now:
                 received.append(delivery)
             else:
-                self._forget(lease)  # we were frozen: it goes to somebody else
+                late.append(lease)  # we were frozen: others may have it by now
+        self._give_back(late)
         return received
 
     def _ask(self) -> None:
@@ -169,11 +172,14 @@ class SqliteSubscription:
             self._grant(self._window - len(self._buffer) - self._credit)
 
     def _trim(self) -> None:
-        surplus = [lease_of(self._buffer.pop()) for _ in range(len(self._buffer) - self._window)]
-        if surplus:
-            for lease in surplus:
+        surplus = [lease_of(self._buffer.pop(), Lease) for _ in range(len(self._buffer) - self._window)]
+        self._give_back(surplus)
+
+    def _give_back(self, leases: list[Lease]) -> None:
+        if leases:
+            for lease in leases:
                 self._forget(lease)
-            self._writer.write(partial(release, leases=surplus, grp=self._reader.grp)).add_done_callback(_unheeded)
+            self._writer.write(partial(self._reader.release, leases=leases)).add_done_callback(_unheeded)
 
     def _grant(self, credit: int) -> None:
         if credit:
@@ -191,7 +197,7 @@ class SqliteSubscription:
     # The leases.
 
     def _renewal(self, leases: list[Lease]) -> asyncio.Future[list[bool]]:
-        return self._writer.write(lambda transaction: extend(transaction, leases, until=transaction.now + self._lease))
+        return self._writer.write(partial(self._reader.extend, leases=leases))
 
     def _sift(self, leases: list[Lease], kept: list[bool]) -> None:
         for lease, ours in zip(leases, kept, strict=True):
@@ -200,7 +206,7 @@ class SqliteSubscription:
 
     def _renew(self) -> None:
         self._timer = self._clock.call_at(self._clock.time() + self._lease / 3, self._renew)
-        leases = [lease_of(delivery) for delivery in self._buffer]
+        leases = [lease_of(delivery, Lease) for delivery in self._buffer]
         if leases:
             self._renewal(leases).add_done_callback(partial(self._renewed, leases))
 

@@ -19,7 +19,7 @@ from pabal.messagebox.sqlite.findings import findings
 from pabal.messagebox.sqlite.publish import draft, publish
 from pabal.messagebox.sqlite.writer import Writer
 from pabal.model.address import Address
-from pabal.model.capabilities import Capabilities, Settles
+from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.clock import Clock
 from pabal.model.dead import DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
@@ -57,6 +57,7 @@ class SqliteTransport:
         durable=True,
         patterns=True,
         settles=Settles.EACH,
+        order=Order.KEY,
         counts_attempts=True,
         counts_receivers=True,
         detects_unrouted=True,
@@ -123,15 +124,16 @@ class SqliteTransport:
     async def subscribe(self, source: Source, /) -> SqliteSubscription:
         """Register a reader, and its group where that is new; a group begins with the next message.
 
-        Raises ConfigurationError for a bad name or window, and CapabilityError for what a box cannot do.
+        Raises ConfigurationError for a bad name or window and for a group that is read in another mode, and
+        CapabilityError for what a box cannot do.
         """
         writer = self._opened()
         check_source(source.channel)
         if source.group is not None:
             check_group(source.group)
         check_window(source.window)
-        if source.ordered:
-            raise CapabilityError(f"{self} keeps no order of keys: leave out ordered=True, or use another transport")
+        if source.on_dead not in ("park", "continue"):
+            raise ConfigurationError(f"on_dead is park or continue, not {source.on_dead!r}")
         if source.start is not None:
             raise CapabilityError(
                 f"{self} keeps no log to start in: a group begins with the next message; leave out start="

@@ -1,0 +1,81 @@
+"""Ending deliveries of an owned group: fenced by the slots, once for each transaction and part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pabal.messagebox.sqlite.keys import HOLDING, bring_back
+from pabal.messagebox.sqlite.lease import lease_of
+from pabal.messagebox.sqlite.lines import SHORT, Hold, Part
+from pabal.messagebox.sqlite.publish import history
+from pabal.messagebox.sqlite.stock import End
+from pabal.messagebox.sqlite.transaction import Transaction
+from pabal.model.outcome import Acked, Outcome, Rejected, Released, Retried, Settlement
+from pabal.model.transport import Delivery, Settled
+
+if TYPE_CHECKING:
+    from pabal.messagebox.sqlite.owned import OwnedReader
+
+_ROW = "id = ? AND grp = ? AND place >= 0"
+_GONE = f"DELETE FROM pabal_message WHERE {_ROW}"  # noqa: S608 - a row is a row
+_RETRY_NOW = f"UPDATE pabal_message SET place = 1 + part, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
+_RETRY_LATER = f"UPDATE pabal_message SET place = -2 - part, due = ?, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
+_PARK = (
+    "INSERT INTO pabal_dead (source, name, seq, redrive, attempt, reason, parked, key, channel,"  # noqa: S608
+    " message_id, errors, headers, body)"
+    " SELECT ?, ?, id, redrive, ?, ?, ?, key, channel, message_id, ?, headers, body"
+    f" FROM pabal_message WHERE {_ROW}"
+)
+
+
+def settle(reader: OwnedReader, transaction: Transaction, settled: Sequence[Settled]) -> list[Settlement]:
+    """End deliveries; one settlement each."""
+    ours, now, lost = reader.fence(transaction), transaction.now, transaction.ended
+    settlements: list[Settlement] = []
+    ends: list[tuple[Hold, End]] = []
+    gone: list[tuple[int, int]] = []
+    freed: dict[Part, set[str]] = {}
+    for one in settled:
+        hold, outcome = lease_of(one.delivery, Hold), one.outcome
+        if hold in lost or hold.deadline <= now or not ours(hold):
+            settlements.append(Settlement.LOST)
+            continue
+        lost.add(hold)
+        line = hold.line
+        acked = type(outcome) is Acked
+        ends.append((hold, End.DONE if acked else _end(reader, transaction, one.delivery, hold, outcome)))
+        if acked or isinstance(outcome, Rejected):
+            gone.append((hold.id, reader.grp))
+            if line.part.behind and line.key is not None and len(line.rows) <= SHORT:
+                freed.setdefault(line.part, set()).add(line.key)
+        settlements.append(Settlement.DONE)
+    transaction.connection.executemany(_GONE, gone)
+    transaction.remember(reader.stock.ended, ends)
+    for part, keys in freed.items():
+        lowest = bring_back(transaction.connection, reader.grp, part.number, keys)
+        if lowest is not None:
+            transaction.remember(reader.stock.returned, part, lowest)
+    return settlements
+
+
+def _end(reader: OwnedReader, transaction: Transaction, delivery: Delivery, hold: Hold, outcome: Outcome) -> End:
+    execute, row = transaction.connection.execute, (hold.id, reader.grp)
+    match outcome:
+        case Retried(after, failure):
+            errors = history((*delivery.errors, failure) if failure is not None else delivery.errors)
+            if after > 0:
+                execute(_RETRY_LATER, (transaction.now + after, errors, *row))
+            else:
+                execute(_RETRY_NOW, (errors, *row))
+            return End.AGAIN
+        case Rejected(reason, failure):
+            errors = history((*delivery.errors, failure) if failure is not None else delivery.errors)
+            parked = (delivery.attempt, reason, transaction.now, errors)
+            execute(_PARK, (reader.source, reader.group, *parked, *row))
+            holds = reason in HOLDING and reader.mode.on_dead == "park"
+            return End.AGAIN if holds else End.DONE
+        case Released():
+            return End.BACK
+        case Acked():
+            return End.DONE
