@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack, get_args, overload
 from msgspec import structs
 
 from pabal.model.channel import Channel
-from pabal.model.codec import Codec, JsonCodec
+from pabal.model.codec import Codec, JsonCodec, check_codec
 from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_channel, check_group, check_source
 from pabal.model.transport import OnDead, Start
@@ -37,7 +37,9 @@ class Router:
     """
 
     def __init__(self, *, codec: Codec | None = None) -> None:
-        self._codec = codec or JsonCodec()
+        if codec is not None:
+            check_codec(codec)
+        self._codec = JsonCodec() if codec is None else codec
         self._handlers: list[Handler] = []
         self._provided: dict[Any, Provider] = {}
         self._around_handling: list[AroundHandling] = []

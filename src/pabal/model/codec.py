@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, get_args
 import msgspec
 from msgspec import inspect
 
-from pabal.model.errors import CodecError
+from pabal.model.errors import CodecError, ConfigurationError
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -81,6 +81,12 @@ class JsonCodec:
         return decode
 
 
+def check_codec(codec: object) -> None:
+    """Raise ConfigurationError for an object that is no codec."""
+    if isinstance(codec, type) or not all(callable(getattr(codec, name, None)) for name in ("encode", "decode")):
+        raise ConfigurationError("a codec has two methods, encode and decode; give an object that has them")
+
+
 def compile_decoder(codec: Codec, type: Any) -> Decode:
     """A function ``(body, content_type) -> value`` for one type, as fast as `codec` has it."""
     if isinstance(codec, JsonCodec):
@@ -118,7 +124,7 @@ def _is_model(cls: Any) -> bool:
 
 def _encode_model(value: Any) -> Any:
     if _is_model(type(value)):
-        return msgspec.Raw(value.model_dump_json().encode())
+        return msgspec.Raw(value.model_dump_json(by_alias=True).encode())  # as it is validated
     raise TypeError(f"a {type(value).__name__} is no Struct, dataclass, Pydantic model or plain value")
 
 
