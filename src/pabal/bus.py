@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from msgspec import structs
 
+from pabal.blocking import Blocking
 from pabal.client import Client
 from pabal.model.address import Address
 from pabal.model.clock import Clock, SystemClock, VirtualClock
@@ -112,6 +114,14 @@ class Bus(Client, Router):
         self._crew: Crew | None = None
         self._trial: Trial | None = None
         self.dead_letters = DeadLetters(self._reach_dead_letters)
+
+    def blocking(self) -> Blocking:
+        """This bus for code without an event loop: ``with bus.blocking() as b: b.publish(...)``.
+
+        Its methods block, while a loop on a thread of its own does the work; any number of threads may call them. It
+        connects on first use, once in each process, and may be kept for the life of the process without ``with``.
+        """
+        return Blocking(self, self._apart, lambda: None if self._trial is None else self._trial.loop)
 
     async def plan(self, *, offline: bool = False) -> list[Line]:
         """What the transport keeps of what this bus and its handlers need, what is added to it, and what is refused.
@@ -262,6 +272,15 @@ class Bus(Client, Router):
     def _stopped(self) -> None:
         self._running = False
         self._crew = None
+
+    def _apart(self) -> Bus:
+        """The same bus, with a connection of its own."""
+        other = copy(self)
+        other._connection = other._crew = other._trial = None  # noqa: SLF001 - of this class
+        other._opening = asyncio.Lock()  # noqa: SLF001
+        other._closed = other._running = False  # noqa: SLF001
+        other.dead_letters = DeadLetters(other._reach_dead_letters)  # noqa: SLF001
+        return other
 
     def _tested(self) -> None:
         self._stopped()

@@ -18,6 +18,7 @@ from pabal.model.names import check_source, matcher
 from pabal.model.transport import GroupId, Receipt
 from pabal.runtime.crew import Crew
 from pabal.runtime.handler import Handler
+from pabal.runtime.loops import Loop
 from pabal.runtime.middleware import Send
 from pabal.transports.memory.watched import WatchedTransport
 
@@ -31,6 +32,7 @@ class Trial:
         self._changed = asyncio.Event()
         self.transport = WatchedTransport(clock=clock, settled=self._changed.set)
         self.clock = clock
+        self.loop = Loop(asyncio.get_running_loop())
         self._codec = codec
         self._crew: Crew | None = None
         self._groups: set[GroupId] = set()
