@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pabal.messagebox.sqlite.box import Box, Outcome
+from pabal.messagebox.sqlite.jobs import Jobs
 from pabal.messagebox.sqlite.reader import Reader
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.errors import ConfigurationError, ConnectionFailed
@@ -51,7 +52,7 @@ class Writer:
         self.box = box
         self._failed = failed
         self._batch: list[_Write | _Tell | None] = []
-        self._queue: SimpleQueue[_Write | _Tell | None] = SimpleQueue()
+        self._jobs: Jobs[_Write | _Tell | None] = Jobs()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._closed: str | None = f"message box {box.path} is not open"
@@ -78,19 +79,19 @@ class Writer:
         With `durable` the commit has reached the disk by then. Cancelling the future does not undo the work.
         """
         future = self._future()
-        self._queue.put(_Write(work, durable, future))
+        self._jobs.put(_Write(work, durable, future))
         return future
 
     def tell(self, work: Callable[[Box], Result]) -> asyncio.Future[Result]:
         """Do `work` on the thread, outside of a transaction, before the writes that wait."""
         future = self._future()
-        self._queue.put(_Tell(work, future))
+        self._jobs.put(_Tell(work, future))
         return future
 
     def note(self, work: Callable[[Box], object]) -> None:
         """As `tell`, with nobody waiting for it."""
         self.check()
-        self._queue.put(_Tell(work, None))
+        self._jobs.put(_Tell(work, None))
 
     async def close(self) -> None:
         """Finish what waits, close the box and end the thread."""
@@ -98,7 +99,7 @@ class Writer:
             return
         self._closed = self._closed or f"message box {self.box.path} is closed"
         if not self._ended.done():
-            self._queue.put(None)
+            self._jobs.put(None)
         await self._ended
         self._thread.join()
         self._thread = None
@@ -146,7 +147,7 @@ class Writer:
         while serving:
             answers: list[_Answer] = []
             writes: list[_Write] = []
-            self._batch = self._collect(box.patience())
+            self._batch = self._jobs.take(_MOST_JOBS, patience=box.patience())
             for item in self._batch:
                 if item is None:
                     serving = False
@@ -164,16 +165,6 @@ class Writer:
                 return
             if self._loop.is_closed():
                 return
-
-    def _collect(self, patience: float) -> list[_Write | _Tell | None]:
-        queue = self._queue
-        try:
-            items = [queue.get(timeout=patience) if patience > 0 else queue.get_nowait()]
-        except Empty:
-            return []
-        while not queue.empty() and len(items) < _MOST_JOBS:
-            items.append(queue.get_nowait())
-        return items
 
     def _heed(self, told: _Tell, answers: list[_Answer]) -> None:
         try:
@@ -198,9 +189,7 @@ class Writer:
     def _end(self, failure: BaseException | None) -> None:
         if failure is not None:
             self._closed = f"message box {self.box.path} has failed: {failure!r}"
-        while not self._queue.empty():
-            self._batch.append(self._queue.get_nowait())
-        for item in self._batch:
+        for item in (*self._batch, *self._jobs.take(sys.maxsize, patience=0)):
             if item is not None and item.future is not None and not item.future.done():
                 item.future.set_exception(ConnectionFailed(self._closed or "the message box is closed"))
         if not self._ended.done():
