@@ -24,13 +24,14 @@ from pabal.cli.dead import DiscardedLine
 from pabal.cli.demo import ServingLine
 from pabal.cli.doctor import Examination
 from pabal.cli.groups import GroupLine, RemovedLine
-from pabal.cli.lines import AnswerLine, AttemptLine, LetterLine, MessageLine, ReceiptLine
+from pabal.cli.letters import AttemptLine, EditLine, LetterLine, RedrivenLine
+from pabal.cli.lines import AnswerLine, MessageLine, ReceiptLine
 from pabal.cli.plan import PlanLine
 from pabal.cli.program import app
 from pabal.cli.worker import DrainedLine, RunningLine
 from pabal.model.capabilities import Capabilities
 from pabal.model.clock import SystemClock
-from pabal.model.dead import Redriven
+from pabal.model.dead import Cause
 from pabal.runtime.registry import make_transport
 from pabal.testing import PROMISES, Need, topics
 
@@ -53,8 +54,9 @@ JSON_LINES: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("doctor",): Examination,
     ("groups list",): GroupLine,
     ("groups remove",): RemovedLine,
-    ("dead list", "dead show"): LetterLine,
-    ("dead redrive",): Redriven,
+    ("dead list", "dead show", "dead edit"): LetterLine,
+    ("dead list --by-cause",): Cause,
+    ("dead redrive",): RedrivenLine,
     ("dead discard",): DiscardedLine,
 }
 
@@ -114,10 +116,16 @@ def _json_lines() -> Iterator[str]:
         shown = ", ".join(f"`{member}`" for member in ([tag] if tag else []) + members)
         yield f"| {', '.join(commands)} | {shown} |"
     yield ""
-    attempt = _listed([f"`{field.encode_name}`" for field in msgspec.structs.fields(AttemptLine)])
+    attempt, edit = (
+        _listed([f"`{field.encode_name}`" for field in msgspec.structs.fields(line)])
+        for line in (AttemptLine, EditLine)
+    )
     yield fill(
         "`body` is a JSON value where the body is JSON and a string where it is text; any other body is in "
-        f"`body_base64` instead. Each of a dead letter's `attempts` has {attempt}. Times are RFC 3339 in UTC.",
+        f"`body_base64` instead. Each of a dead letter's `attempts` has {attempt}; each of its `edits` has {edit}, as "
+        "it was before; `past` has the letters before it, which were redriven. What a letter has nothing of is left "
+        "out. "
+        "Times are RFC 3339 in UTC.",
         120,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
 from msgspec import structs
 
@@ -21,9 +21,10 @@ from pabal.model.clock import Clock, SystemClock, VirtualClock
 from pabal.model.codec import Codec
 from pabal.model.errors import ConfigurationError
 from pabal.router import Router
+from pabal.runtime.box import Box
 from pabal.runtime.connection import Connection, ask, connect
 from pabal.runtime.crew import Crew
-from pabal.runtime.dead import Box, DeadLetters
+from pabal.runtime.dead import DeadLetters
 from pabal.runtime.handler import Handler
 from pabal.runtime.hiring import hire
 from pabal.runtime.middleware import AroundPublishing, publishing_results
@@ -113,7 +114,7 @@ class Bus(Client, Router):
         self._running = False
         self._crew: Crew | None = None
         self._trial: Trial | None = None
-        self.dead_letters = DeadLetters(self._reach_dead_letters)
+        self.dead_letters = DeadLetters(self._reach_dead_letters, codec=self._codec, clock=self._clock)
 
     def blocking(self) -> Blocking:
         """This bus for code without an event loop: ``with bus.blocking() as b: b.publish(...)``.
@@ -303,9 +304,9 @@ class Bus(Client, Router):
                 self._connection.surround(self._sending())
             return self._connection
 
-    async def _reach_dead_letters(self) -> tuple[Any, Box]:
+    async def _reach_dead_letters(self) -> Box:
         connection = self._connection or await self._open()
-        return connection.transport, connection.box()
+        return connection.box()
 
     def __repr__(self) -> str:
         return f"Bus({str(self._address)!r})"

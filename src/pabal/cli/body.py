@@ -16,14 +16,19 @@ def typed(text: str | None) -> object:
 
     ``-`` is standard input, to its last byte; what is no UTF-8 goes as bytes.
     """
-    # Arguments that are no UTF-8 come with surrogates, by which their bytes can be had back.
-    data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text or "")
-    if data.lstrip()[:1] in (b"{", b"[") and _holds_json(data):
+    data = given(text)
+    if data.lstrip()[:1] in (b"{", b"[") and holds_json(data):
         return msgspec.Raw(data)
     try:
         return data.decode()
     except UnicodeDecodeError:
         return data
+
+
+def given(text: str | None) -> bytes:
+    """The bytes of the argument BODY; ``-`` is standard input, to its last byte."""
+    # Arguments that are no UTF-8 come with surrogates, by which their bytes can be had back.
+    return sys.stdin.buffer.read() if text == "-" else os.fsencode(text or "")
 
 
 def value_of(body: bytes, content_type: str | None) -> msgspec.Raw | str | None:
@@ -32,7 +37,7 @@ def value_of(body: bytes, content_type: str | None) -> msgspec.Raw | str | None:
     A body without a content type, from a foreign client, is text if it reads as UTF-8.
     """
     if is_json(content_type):
-        return msgspec.Raw(msgspec.json.format(body, indent=-1)) if _holds_json(body) else None
+        return msgspec.Raw(msgspec.json.format(body, indent=-1)) if holds_json(body) else None
     if content_type is None or content_type.startswith("text/"):
         try:
             return body.decode()
@@ -60,7 +65,8 @@ def content_of(answer: object) -> tuple[bytes, str | None]:
     return msgspec.json.encode(answer), "application/json"
 
 
-def _holds_json(data: bytes) -> bool:
+def holds_json(data: bytes) -> bool:
+    """Whether these bytes are JSON."""
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

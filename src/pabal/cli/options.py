@@ -56,4 +56,3 @@ Body = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="IDS", help="Dead letters' ids.", show_default=False)]

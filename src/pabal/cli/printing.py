@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_AT_ONCE = 100
 
 # What would steer a terminal, or turn its text around: bodies and headers come from anybody.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -80,6 +83,19 @@ def console(*, stderr: bool = False) -> Console:
 
     made = Console(stderr=stderr, highlight=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=10_000)
+
+
+@contextmanager
+def progress(what: str, total: int, *, slow: bool = False) -> Iterator[Callable[[int], None]]:
+    """A progress bar where a person watches and it is not over at once; yields what tells it of so many more."""
+    if not sys.stderr.isatty() or not (slow or total > _AT_ONCE):
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda number: bar.advance(task, number)
 
 
 def say_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -16,13 +16,15 @@ Reason = Literal["unrouted", "exhausted", "rejected", "undecodable", "expired", 
 class Failure(msgspec.Struct, frozen=True):
     """One failed attempt, kept with its message.
 
-    `error` is one line (``ValueError: no such user``), `traceback` the whole text or empty.
+    `error` is one line (``ValueError: no such user``), `traceback` the whole text or empty. `cause` is the exception
+    and where in the application it was raised (``ValueError at app/handlers.py:42 save``), or empty.
     """
 
     time: datetime
     attempt: int
     error: str
     traceback: str = ""
+    cause: str = ""
 
 
 class Acked(msgspec.Struct, frozen=True):

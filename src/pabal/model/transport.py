@@ -15,7 +15,7 @@ import msgspec
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities
 from pabal.model.clock import Clock
-from pabal.model.dead import DeadLetter, LetterFilter, Redriven
+from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import PabalError
 from pabal.model.message import Message
 from pabal.model.outcome import Failure, Outcome, Settlement
@@ -59,8 +59,9 @@ class Receipt(msgspec.Struct, frozen=True):
 
     Attributes:
         id: the message's id.
-        routed: whether somebody takes it; None: the transport cannot know.
-        receivers: how many groups and listeners take it; None: the transport cannot know.
+        routed: whether anybody is there to take it; None: the transport cannot know.
+        receivers: how many groups and listeners take it; None: the transport cannot know. A listener that is too far
+            behind does not: its copy is a dead letter, ``overflow``.
         error: why the transport did not take it; None: it did.
     """
 
@@ -218,25 +219,50 @@ class Requests(Protocol):
 
 
 class Parks(Protocol):
-    """Keeping dead letters (`Capabilities.parks`)."""
+    """Keeping dead letters (`Capabilities.parks`).
+
+    A letter that was redriven stays to be read for a while, apart from those that are dead still. Every id here is a
+    letter's; one that is not known is told or left out, never an error.
+    """
 
     async def park(self, letters: Sequence[DeadLetter], /) -> None:
-        """Keep dead letters; their own ids are given anew."""
+        """Keep dead letters, with their edits; their own ids are given anew."""
 
     def letters(self, wanted: LetterFilter, /) -> AsyncIterator[DeadLetter]:
         """The dead letters that fit, oldest first; those that come or go meanwhile may be missed."""
         ...
 
+    async def causes(self, wanted: LetterFilter, /) -> Sequence[Cause]:
+        """The dead letters that fit, counted by reason, channel, group and cause, in no order."""
+        ...
+
     async def redrive(self, ids: Sequence[str], /) -> Sequence[Redriven]:
         """Send dead letters again, each in one step with its removal; returns one result each.
 
-        Only the group that failed gets it; an ``unrouted`` one goes to all groups there are now, and stays when
-        there is still none.
+        Only the group that failed gets it; an ``unrouted`` one goes to all groups there are now, one of a listener to
+        the living listeners of its source, and it stays when there is none, or none with room.
         """
         ...
 
-    async def discard(self, ids: Sequence[str], /) -> int:
-        """Delete dead letters; returns how many there were."""
+    async def pending(self, ids: Sequence[str], /) -> Sequence[str]:
+        """Those of these redriven letters whose message somebody who got it has not ended yet.
+
+        What was sent by another transport is not known here, and left out.
+        """
+        ...
+
+    async def edit(self, id: str, change: Change, /) -> DeadLetter | None:
+        """Change a dead letter's message in one step, and add to its edits what was there before.
+
+        Returns the letter as it is now; None: there is none that is dead still. Raises MessageTooLarge.
+        """
+        ...
+
+    async def discard(self, ids: Sequence[str], /, *, sent: bool = False) -> int:
+        """Delete dead letters; returns how many there were.
+
+        With `sent` another transport has sent them: they stay to be read, among the redriven ones.
+        """
         ...
 
 

@@ -13,12 +13,12 @@ from pabal.model.capabilities import Capabilities, Settles
 from pabal.model.clock import Clock
 from pabal.model.codec import Codec, Decode
 from pabal.model.errors import CapabilityError
-from pabal.model.transport import Parks, Source, Transport
+from pabal.model.transport import Administers, Parks, Source, Transport
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.batch_attempt import BatchAttempt
 from pabal.runtime.batch_worker import BatchWorker
+from pabal.runtime.box import Box
 from pabal.runtime.consumer import Consumer
-from pabal.runtime.dead import Box
 from pabal.runtime.handler import Handler
 from pabal.runtime.keeping import box_url, check_box, make_room, shown
 from pabal.runtime.middleware import AroundPublishing
@@ -154,11 +154,14 @@ class Connection:
 
     def box(self) -> Box:
         """Where the dead letters are; raises CapabilityError when nobody keeps them."""
-        if self._box is not None:
-            return Box(self._box, own=False)
-        if not self.can.parks:
+        if self._box is None and not self.can.parks:
             raise CapabilityError("this transport keeps no dead letters; give the bus dead_letters=sqlite:///dead.db")
-        return Box(_parks(self.transport), own=True)
+        return Box(
+            _parks(self.transport) if self._box is None else self._box,
+            self.transport,
+            own=self._box is None,
+            administers=_administers(self.transport) if self.can.administers else None,
+        )
 
     async def work(self, handler: Handler, source: Source, *, retry: Backoff, executor: Executor | None) -> Worker:
         """Subscribe a handler and make its worker, not yet started."""
@@ -227,6 +230,10 @@ class Connection:
             for consumer in tuple(self._consumers):
                 await self.leave(consumer)
             await self.requester.aclose()
+
+
+def _administers(transport: Transport) -> Administers:
+    return transport  # type: ignore[return-value]  # declared by the capability of that name
 
 
 def _parks(transport: Transport) -> Parks:

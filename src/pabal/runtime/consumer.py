@@ -14,7 +14,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Reject, Rejected, Retry, Settlement
 from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
 from pabal.runtime import decide
-from pabal.runtime.dead import letter
+from pabal.runtime.box import letter
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.retry import Backoff
 

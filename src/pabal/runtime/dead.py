@@ -1,120 +1,148 @@
-"""Dead letters as their user sees them: to read, to send again, to discard."""
+"""Dead letters as their user sees them: to read, to mend, to send again, to discard."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import get_args
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Unpack
 
-import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
 
-from pabal.model.dead import DeadLetter, LetterFilter, Redriven
+from pabal.model.clock import Clock, utc
+from pabal.model.codec import Codec
+from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import ConfigurationError
-from pabal.model.outcome import Reason, Rejected
-from pabal.model.transport import Delivery, GroupId, Parks, Post, Source, Transport
-
-_BATCH = 100
-
-
-class Box(msgspec.Struct, frozen=True):
-    """Where a bus's dead letters are: the store, and whether that is the transport itself."""
-
-    parks: Parks
-    own: bool
+from pabal.model.message import check_headers
+from pabal.runtime.box import Box
+from pabal.runtime.choosing import Choice, chosen, wanted
+from pabal.runtime.redriving import Progress, Redriving, follows, rehearse
 
 
 class DeadLetters:
     """The dead letters of a bus; `Bus.dead_letters`.
 
-    `reach` connects on first use and returns the transport and its box.
+    Letters are chosen by their ids, by ``all=True``, or by what they are: any of the names in `Choice`, together.
+    Each method raises ConfigurationError for a choice that is none, and CapabilityError when nobody keeps dead letters.
     """
 
-    def __init__(self, reach: Callable[[], Awaitable[tuple[Transport, Box]]]) -> None:
+    def __init__(self, reach: Callable[[], Awaitable[Box]], *, codec: Codec, clock: Clock) -> None:
         self._reach = reach
+        self._codec = codec
+        self._clock = clock
 
-    async def list(
-        self, *, channel: str | None = None, group: str | None = None, reason: Reason | None = None
-    ) -> AsyncIterator[DeadLetter]:
-        """The dead letters, oldest first; all, or those of one channel, group or reason."""
-        if reason is not None and reason not in get_args(Reason):
-            raise ConfigurationError(f"a reason is one of {', '.join(get_args(Reason))}, not {reason!r}")
-        _, box = await self._reach()
-        async for found in box.parks.letters(LetterFilter(channel=channel, group=group, reason=reason)):
+    async def list(self, *, redriven: bool = False, **choice: Unpack[Choice]) -> AsyncIterator[DeadLetter]:
+        """The chosen dead letters, oldest first; all where nothing is chosen.
+
+        With `redriven` those that were sent again instead: the last 10,000 of them are kept to be read.
+        """
+        asked = wanted(choice, redriven=redriven)
+        async for found in (await self._reach()).parks.letters(asked):
             yield found
 
-    async def show(self, id: str) -> DeadLetter:
-        """One dead letter; raises ConfigurationError when there is none of that id."""
-        _, box = await self._reach()
-        letters = [found async for found in box.parks.letters(LetterFilter(ids=[id]))]
-        if not letters:
-            raise ConfigurationError(f"there is no dead letter {id!r}; list them to see the ids")
-        return letters[0]
+    async def causes(self, **choice: Unpack[Choice]) -> Sequence[Cause]:
+        """The chosen dead letters counted by reason, channel, group and cause, the most frequent first."""
+        asked = wanted(choice)
+        found = await (await self._reach()).parks.causes(asked)
+        return sorted(found, key=lambda each: (-each.count, each.oldest))
 
-    async def redrive(self, ids: Sequence[str] | None = None, *, all: bool = False) -> Sequence[Redriven]:
-        """Send dead letters again: those of `ids`, or all there are now; returns what became of each.
+    async def show(self, id: str) -> DeadLetter:
+        """One letter, dead or redriven, with its past; raises ConfigurationError when there is none of that id."""
+        parks = (await self._reach()).parks
+        for redriven in (False, True):
+            async for found in parks.letters(LetterFilter(ids=[id], redriven=redriven)):
+                sent = parks.letters(LetterFilter(message_id=found.message.id, redriven=True))
+                past = [letter async for letter in sent if letter.redrives < found.redrives and follows(found, letter)]
+                return replace(found, past=tuple(sorted(past, key=lambda letter: letter.redrives)))
+        raise ConfigurationError(f"there is no dead letter {id!r}; list them to see the ids")
+
+    async def edit(
+        self,
+        id: str,
+        *,
+        body: object = UNSET,
+        headers: Mapping[str, str | None] | None = None,
+        content_type: str | None = None,
+        by: str = "",
+    ) -> DeadLetter:
+        """Change a dead letter's message before its redrive; returns the letter as it is now.
+
+        What was there before stays readable in its `edits`. The message's id, time and everything else stay.
+
+        Args:
+            id: the letter's.
+            body: the new body: bytes as they are, the content type staying; anything else as `Bus.publish` has it.
+            headers: headers to set, and those with None to remove; the others stay.
+            content_type: the body's media type, where it is to be another.
+            by: who changes it, for those who read it later.
+
+        Raises ConfigurationError when there is nothing to change, no such letter, or one that was redriven already;
+        CodecError and MessageTooLarge for a body that cannot be sent.
+        """
+        if body is UNSET and not headers and content_type is None:
+            raise ConfigurationError("give what to change: body, headers or content_type")
+        check_headers({name: value for name, value in (headers or {}).items() if value is not None})
+        encoded: bytes | None = None
+        if isinstance(body, bytes):
+            encoded = body
+        elif body is not UNSET:
+            encoded, meant = self._codec.encode(body)
+            content_type = content_type or meant
+        change = Change(
+            time=utc(self._clock.time()), by=by, body=encoded, content_type=content_type, headers=headers or {}
+        )
+        edited = await (await self._reach()).parks.edit(id, change)
+        if edited is None:
+            raise ConfigurationError(f"there is no dead letter {id!r} that was not redriven; list them to see the ids")
+        return edited
+
+    async def redrive(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        all: bool = False,
+        dry_run: bool = False,
+        rate: float | None = None,
+        stop_on_failure: bool = False,
+        patience: float = 10.0,
+        progress: Progress | None = None,
+        **choice: Unpack[Choice],
+    ) -> Sequence[Redriven]:
+        """Send the chosen dead letters again; returns what became of each that was tried.
 
         Only the group that failed gets it, with the same id and time, its attempts beginning again. One that
-        was ``unrouted`` goes to all groups there are now; with still none it stays, and the result says so.
+        was ``unrouted`` goes to all groups there are now; with still none it stays, and the result says so. Cancelled,
+        it leaves the rest as they are; what was sent stays sent.
+
+        Args:
+            ids: these letters.
+            all: all that there are now.
+            dry_run: send nothing; each result says whom it would go to.
+            rate: send so many messages a second at most.
+            stop_on_failure: send one by one, and no more after one that cannot be sent or is a dead letter again. After
+                each, wait until whoever got the message has ended it. With another box than the transport's own
+                (``Bus(dead_letters=)``) nobody knows when that is: then nothing waits, and a message that dies later
+                stops what is not sent by then.
+            patience: seconds to wait for each message, with `stop_on_failure`. One that takes longer, or that nobody
+                handles, is looked at again before each that follows.
+            progress: called with the results of each step as soon as they are there; once more for one that died later.
+            choice: what they are, as in `Choice`.
         """
-        transport, box = await self._reach()
-        results: list[Redriven] = []
-        chosen = await self._chosen(box, ids, all=all)
-        for start in range(0, len(chosen), _BATCH):
-            batch = chosen[start : start + _BATCH]
-            results += await (box.parks.redrive(batch) if box.own else self._across(transport, box, batch))
-        return results
+        selected = chosen(ids, choice, all=all)
+        box = await self._reach()
+        redriving = Redriving(box, self._clock, rate=rate, progress=progress)
+        if dry_run:
+            return await rehearse(box, selected)
+        if stop_on_failure:
+            return await redriving.run_until_failure(await _ids(box, selected), patience)
+        return await redriving.run(await _ids(box, selected))
 
-    async def discard(self, ids: Sequence[str] | None = None, *, all: bool = False) -> int:
-        """Delete dead letters: those of `ids`, or all there are now; returns how many."""
-        _, box = await self._reach()
-        chosen = await self._chosen(box, ids, all=all)
-        return await box.parks.discard(chosen) if chosen else 0
-
-    async def _chosen(self, box: Box, ids: Sequence[str] | None, *, all: bool) -> Sequence[str]:
-        if isinstance(ids, str):
-            raise ConfigurationError("ids is a list of dead letters' ids")
-        if (ids is None) != all:
-            raise ConfigurationError("give the ids of dead letters, or all=True")
-        return (
-            [found.id async for found in box.parks.letters(LetterFilter())] if ids is None else list(dict.fromkeys(ids))
-        )
-
-    async def _across(self, transport: Transport, box: Box, ids: Sequence[str]) -> Sequence[Redriven]:
-        """Redrive from a box that is not the transport: published first, discarded after."""
-        found = {letter.id: letter async for letter in box.parks.letters(LetterFilter(ids=ids))}
-        letters = [found[id] for id in ids if id in found]
-        receipts = await transport.publish([_post(letter) for letter in letters]) if letters else []
-        results = {id: Redriven(id, error="there is no such dead letter") for id in ids if id not in found}
-        sent = []
-        for letter, receipt in zip(letters, receipts, strict=True):
-            error = None
-            if receipt.error is not None:
-                error = str(receipt.error)
-            elif receipt.routed is False:
-                error = f"still nobody takes {letter.message.channel}"
-            else:
-                sent.append(letter.id)
-            results[letter.id] = Redriven(letter.id, letter.message.id, receipt.receivers, error)
-        if sent:
-            await box.parks.discard(sent)
-        return [results[id] for id in ids]
+    async def discard(self, ids: Sequence[str] | None = None, *, all: bool = False, **choice: Unpack[Choice]) -> int:
+        """Delete the chosen dead letters for good; returns how many there were."""
+        selected = chosen(ids, choice, all=all)
+        box = await self._reach()
+        found = await _ids(box, selected)
+        return await box.parks.discard(found) if found else 0
 
 
-def letter(delivery: Delivery, outcome: Rejected, source: Source, now: datetime) -> DeadLetter:
-    """The dead letter of a delivery that was rejected."""
-    failure = () if outcome.failure is None else (outcome.failure,)
-    return DeadLetter(
-        id="",
-        message=delivery.message,
-        reason=outcome.reason,
-        source=source.channel,
-        group=source.group,
-        attempts=(*delivery.errors, *failure),
-        parked=now,
-        redrives=delivery.redrive,
-    )
-
-
-def _post(letter: DeadLetter) -> Post:
-    group = None if letter.source is None or letter.group is None else GroupId(letter.source, letter.group)
-    return Post(letter.message, group=group, redrive=letter.redrives + 1, park=False)
+async def _ids(box: Box, wanted: LetterFilter) -> Sequence[str]:
+    return [found.id async for found in box.parks.letters(wanted)] if wanted.ids is None else wanted.ids

@@ -8,6 +8,7 @@ from datetime import datetime
 from pabal.model.outcome import Failure, Reason, Reject, Rejected, Retried, Retry
 from pabal.model.transport import Delivery
 from pabal.runtime import stepping
+from pabal.runtime.cause import cause_of
 from pabal.runtime.retry import DELIVERIES_PER_ATTEMPT, Backoff
 
 _LONGEST_TRACEBACK = 16_000
@@ -49,9 +50,10 @@ def undecodable(delivery: Delivery, error: BaseException, now: datetime) -> Reje
 
 
 def describe(delivery: Delivery, error: BaseException, now: datetime) -> Failure:
-    """The record of one failed attempt: the error in one line, and its traceback from the handler on."""
+    """The record of one failed attempt: the error in one line, its traceback from the handler on, and its cause."""
+    cause = _storable(cause_of(error))[:_LONGEST_LINE]
     if isinstance(error, Reject | Retry) and error.__cause__ is None and error.__context__ is None:
-        return Failure(now, delivery.attempt, one_line(error))
+        return Failure(now, delivery.attempt, one_line(error), cause=cause)
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
         frames = frames.tb_next
@@ -60,7 +62,7 @@ def describe(delivery: Delivery, error: BaseException, now: datetime) -> Failure
         if part is not None:  # what was thrown into a waiting handler passed through the stepping last
             part.stack = traceback.StackSummary.from_list([f for f in part.stack if f.filename != stepping.__file__])
     text = "".join(shown.format())
-    return Failure(now, delivery.attempt, one_line(error), _storable(text[-_LONGEST_TRACEBACK:]))
+    return Failure(now, delivery.attempt, one_line(error), _storable(text[-_LONGEST_TRACEBACK:]), cause)
 
 
 def one_line(error: BaseException) -> str:

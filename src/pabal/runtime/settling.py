@@ -10,7 +10,7 @@ from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
 from pabal.model.outcome import Acked, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Parks, Settled, Source, Subscription
-from pabal.runtime.dead import letter
+from pabal.runtime.box import letter
 from pabal.runtime.reports import Counters
 
 log = logging.getLogger("pabal.worker")

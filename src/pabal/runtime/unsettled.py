@@ -14,7 +14,7 @@ from pabal.model.clock import Clock, Timer, utc
 from pabal.model.errors import ConnectionFailed, PabalError
 from pabal.model.outcome import Rejected, Released, Retried, Settlement
 from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
-from pabal.runtime.dead import letter
+from pabal.runtime.box import letter
 
 log = logging.getLogger("pabal.worker")
 

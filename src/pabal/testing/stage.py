@@ -51,9 +51,11 @@ class Stage:
         for transport in reversed(self._opened):
             await self.close(transport)
 
-    async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
+    async def connect(
+        self, *, lease: float | None = None, max_body: int | None = None, overflow: int | None = None
+    ) -> Transport:
         """A new connection, opened; `capabilities` are then what it declared."""
-        transport = await self.subject.connect(lease=lease, max_body=max_body)
+        transport = await self.subject.connect(lease=lease, max_body=max_body, overflow=overflow)
         self._opened.append(transport)
         async with self.within("open() to return"):
             self.capabilities = await transport.open()
@@ -113,7 +115,7 @@ class Stage:
 
     def failure(self, attempt: int, text: str) -> Failure:
         """The record of a failed attempt."""
-        return Failure(self.now(), attempt, f"ValueError: {text}", f"Traceback of {text}\n")
+        return Failure(self.now(), attempt, f"ValueError: {text}", f"Traceback of {text}\n", "ValueError at a.py:1 f")
 
     async def publish(self, transport: Transport, messages: Sequence[Message], **post: Any) -> list[Receipt]:
         """Publish messages that have to be taken; `post` are fields of Post."""

@@ -25,11 +25,14 @@ class Subject(Protocol):
     clock: Clock
     patience: float
 
-    async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
+    async def connect(
+        self, *, lease: float | None = None, max_body: int | None = None, overflow: int | None = None
+    ) -> Transport:
         """A new transport on the same server or store each time, not opened, as another process would have it.
 
-        `lease` (seconds) and `max_body` (bytes) are asked for by the promises about them. Where a server has a
-        limit of its own that no client can change, that one may stand in for `max_body`.
+        `lease` (seconds), `max_body` (bytes) and `overflow` (messages that may wait for a listener) are asked for by
+        the promises about them, `overflow` of transports that park only. Where a server has a limit of its own that no
+        client can change, that one may stand in for `max_body`.
         """
         ...
 
@@ -58,9 +61,12 @@ class UrlSubject:
         self._factory = factory
         self._connected: list[Transport] = []
 
-    async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
-        """A new transport of the URL, with `lease` and `max_body` as its options."""
-        options = [f"{name}={value}" for name, value in (("lease", lease), ("max_body", max_body)) if value is not None]
+    async def connect(
+        self, *, lease: float | None = None, max_body: int | None = None, overflow: int | None = None
+    ) -> Transport:
+        """A new transport of the URL, with what is asked for as its options."""
+        asked = {"lease": lease, "max_body": max_body, "overflow": overflow}
+        options = [f"{name}={value}" for name, value in asked.items() if value is not None]
         separator = "&" if "?" in self.url else "?"
         url = self.url + (separator + "&".join(options) if options else "")
         if self._factory is not None:

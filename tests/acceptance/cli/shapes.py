@@ -37,6 +37,15 @@ class Attempt(Line):
     traceback: str
 
 
+class Edit(Line):
+    time: datetime
+    by: str
+    headers: dict[str, str]
+    content_type: str | None
+    body: Any = UNSET
+    body_base64: str | UnsetType = UNSET
+
+
 class Letter(Line):
     id: str
     message_id: str
@@ -45,8 +54,24 @@ class Letter(Line):
     reason: str
     parked: datetime
     attempts: list[Attempt]
+    cause: str | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
+    redriven: datetime | UnsetType = UNSET
+    edits: list[Edit] | UnsetType = UNSET
+    past: list[Letter] | UnsetType = UNSET
     body: Any = UNSET
     body_base64: str | UnsetType = UNSET
+
+
+class Cause(Line):
+    reason: str
+    channel: str
+    group: str | None
+    cause: str
+    count: int
+    oldest: datetime
+    newest: datetime
+    example: str
 
 
 class Redriven(Line):
@@ -54,6 +79,7 @@ class Redriven(Line):
     message_id: str | None
     receivers: int | None
     error: str | None
+    to: list[str] | UnsetType = UNSET
 
 
 class Discarded(Line):

@@ -34,7 +34,7 @@ every_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_the_commands_are_those_of_the_documentation() -> None:
     """No command comes or goes unnoticed."""
     names = "demo worker plan publish subscribe request pull doctor"
-    twice = "groups list, groups remove, dead list, dead show, dead redrive, dead discard"
+    twice = "groups list, groups remove, dead list, dead show, dead edit, dead redrive, dead discard"
     assert {*names.split(), *twice.split(", ")} == {" ".join(path) for path in COMMANDS}
 
 

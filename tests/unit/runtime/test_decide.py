@@ -41,13 +41,17 @@ def test_deliveries_are_capped(attempt: int, reason: str | None) -> None:
 def test_reject_ends_at_once() -> None:
     """Reject is a dead letter at the first attempt, with its reason as the record."""
     outcome = decide.after(delivery(), raised(Reject("not ours")), BACKOFF, NOW, failures=0)
-    assert outcome == Rejected("rejected", Failure(NOW, 1, "Reject: not ours"))
+    cause = outcome.failure.cause if outcome.failure is not None else ""
+    assert cause.startswith("Reject at tests/unit/runtime/test_decide.py:")
+    assert outcome == Rejected("rejected", Failure(NOW, 1, "Reject: not ours", cause=cause))
 
 
 def test_retry_after() -> None:
     """Retry(after=) is kept to the second."""
     outcome = decide.after(delivery(), raised(Retry("later", after=7.5)), BACKOFF, NOW, failures=0)
-    assert outcome == Retried(7.5, Failure(NOW, 1, "Retry: later"))
+    cause = outcome.failure.cause if outcome.failure is not None else ""
+    assert cause.endswith(" raised")
+    assert outcome == Retried(7.5, Failure(NOW, 1, "Retry: later", cause=cause))
 
 
 def test_retry_counts_as_an_attempt() -> None:

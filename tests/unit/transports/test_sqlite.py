@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
         ("sqlite:///todo.db?lease=0", "lease is more than 0 seconds"),
         ("sqlite:///todo.db?max_body=0", "max_body 1 to"),
         ("sqlite:///todo.db?synchronous=off", "synchronous is full or normal"),
-        ("sqlite:///todo.db?journal=wal", "its options are: lease, max_body, synchronous"),
+        ("sqlite:///todo.db?journal=wal", "its options are: lease, max_body, overflow, synchronous"),
     ],
 )
 def test_a_bad_url_says_what_is_wrong(url: str, said: str) -> None:

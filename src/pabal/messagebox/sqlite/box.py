@@ -13,6 +13,7 @@ from pabal.messagebox.sqlite.lease import Lease
 from pabal.messagebox.sqlite.owned import OwnedReader
 from pabal.messagebox.sqlite.presence import Presence
 from pabal.messagebox.sqlite.reader import Reader
+from pabal.messagebox.sqlite.room import Room
 from pabal.messagebox.sqlite.shared import SharedReader
 from pabal.messagebox.sqlite.take import Taken, earliest_due, has_ready, take, wake
 from pabal.messagebox.sqlite.transaction import RoutingCache, Transaction
@@ -55,12 +56,13 @@ class Outcome(NamedTuple):
 class Box:
     """A box's file with its one writing connection; used by one thread only."""
 
-    def __init__(self, path: str, *, clock: Clock, lease: float, full: bool) -> None:
+    def __init__(self, path: str, *, clock: Clock, lease: float, full: bool, overflow: int) -> None:
         self.path = path
         self._clock = clock
         self._lease = lease
         self._full = full
         self._routing = RoutingCache()
+        self._room = Room(overflow)
         self._readers: list[SharedReader] = []
         self._owned: list[OwnedReader] = []
         self._hot: set[int] = set()  # groups that may have something to take
@@ -273,7 +275,9 @@ class Box:
             self._connection.execute("BEGIN IMMEDIATE")
             self._begun = True
             try:
-                transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing)
+                transaction = Transaction(
+                    self._connection, now=self._clock.time(), routing=self._routing, room=self._room
+                )
                 transaction.member = self._presence.member
                 if self._presence.is_due(transaction.now):
                     self._unasked(self._stay_alive, transaction)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
 
-from pabal.messagebox.routing import Routing
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.cloudevents import pack
 from pabal.model.errors import ConfigurationError, MessageTooLarge, PabalError
+from pabal.model.message import Message
 from pabal.model.outcome import Failure
 from pabal.model.transport import GroupId, Post, Receipt
 
@@ -19,9 +20,9 @@ _INSERT = (
     " (grp, part, place, due, attempt, redrive, key, channel, message_id, errors, headers, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_UNROUTED = (
-    "INSERT INTO pabal_dead (reason, parked, attempt, redrive, key, channel, message_id, errors, headers, body)"
-    " VALUES ('unrouted', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DEAD = (
+    "INSERT INTO pabal_dead (source, reason, parked, attempt, redrive, key, channel, message_id, errors, headers, body)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -36,15 +37,8 @@ class Draft(NamedTuple):
 def draft(post: Post, *, max_body: int) -> Draft:
     """Make a post ready."""
     message = post.message
-    if len(message.body) > max_body:
-        return Draft(
-            post,
-            error=MessageTooLarge(
-                f"the body of message {message.id} has {len(message.body)} bytes, "
-                f"sqlite:// takes up to {max_body} (option max_body)"
-            ),
-        )
     try:
+        check_size(message, max_body)
         packed = pack(message)
     except PabalError as error:
         return Draft(post, error=error)
@@ -61,17 +55,25 @@ def draft(post: Post, *, max_body: int) -> Draft:
     return Draft(post, columns)
 
 
+def check_size(message: Message, max_body: int) -> None:
+    """Raise MessageTooLarge for a body above the limit."""
+    if len(message.body) > max_body:
+        raise MessageTooLarge(
+            f"the body of message {message.id} has {len(message.body)} bytes, "
+            f"sqlite:// takes up to {max_body} (option max_body)"
+        )
+
+
 def history(errors: tuple[Failure, ...]) -> str | None:
     """Failures as they stand in their column."""
     return msgspec.json.encode(errors).decode() if errors else None
 
 
-def publish(transaction: Transaction, drafts: Sequence[Draft], *, living: bool = False) -> list[Receipt]:
-    """Write each draft's rows; with `living`, for those groups alone that somebody reads now."""
-    routing = transaction.routing()
-    alive: set[int] | None = transaction.living() if living else None
+def publish(transaction: Transaction, drafts: Sequence[Draft]) -> list[Receipt]:
+    """Write each draft's rows, and a dead letter for each listener without room and for what nobody takes."""
+    routing, living = transaction.routing(), cache(transaction.living)
     rows: list[tuple[object, ...]] = []
-    unrouted: list[tuple[object, ...]] = []
+    dead: list[tuple[object, ...]] = []
     receipts: list[Receipt] = []
     for post, columns, error in drafts:
         message = post.message
@@ -79,38 +81,60 @@ def publish(transaction: Transaction, drafts: Sequence[Draft], *, living: bool =
             receipts.append(Receipt(message.id, error=error))
             continue
         try:
-            takers, private = _takers(routing, post)
+            takers, full = _takers(transaction, post, living, rows)
         except PabalError as problem:
             receipts.append(Receipt(message.id, error=problem))
             continue
-        if private and alive is None:
-            alive = transaction.living()
-        if alive is not None:
-            kept = (*takers, *private) if living else private
-            takers = (*(() if living else takers), *(grp for grp in kept if grp in alive))
         place, due = (-1, post.due) if post.due is not None and post.due > transaction.now else (0, None)
         for grp in takers:
             rows.append((grp, routing.part(grp, message.key, message.id), place, due, *columns))
             transaction.ready.add(grp)
-        if not takers and post.park:
-            unrouted.append((transaction.now, *columns))
-        receipts.append(Receipt(message.id, bool(takers), len(takers)))
+        dead += [(routing.source(grp), "overflow", transaction.now, *columns) for grp in full]
+        if not takers and not full and post.park:
+            dead.append((None, "unrouted", transaction.now, *columns))
+        receipts.append(Receipt(message.id, bool(takers or full), len(takers)))
     if rows:
         transaction.connection.executemany(_INSERT, rows)
-    if unrouted:
-        transaction.connection.executemany(_UNROUTED, unrouted)
+    if dead:
+        transaction.connection.executemany(_DEAD, dead)
     return receipts
+
+
+def ask(transaction: Transaction, draft: Draft) -> Receipt:
+    """Write a draft's rows for those groups alone that somebody reads now; who asks waits, so nothing is parked."""
+    post, columns, error = draft
+    if error is not None:
+        return Receipt(post.message.id, error=error)
+    message, routing = post.message, transaction.routing()
+    try:
+        groups, private = routing.route(message.channel)
+    except PabalError as problem:
+        return Receipt(message.id, error=problem)
+    takers = transaction.living().intersection((*groups, *private))
+    rows = [(grp, routing.part(grp, message.key, message.id), 0, None, *columns) for grp in takers]
+    transaction.connection.executemany(_INSERT, rows)
+    transaction.ready |= takers
+    return Receipt(message.id, bool(takers), len(takers))
+
+
+def _takers(
+    transaction: Transaction, post: Post, living: Callable[[], set[int]], rows: Sequence[tuple[object, ...]]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The groups that get a row, and those of listeners that have no room; `rows` are not in the table yet."""
+    routing = transaction.routing()
+    if post.group is not None:
+        grp = routing.find(post.group)
+        if grp is None:
+            raise ConfigurationError(no_group(post.group))
+        return (grp,), ()
+    groups, private = routing.route(post.message.channel)
+    if not private:
+        return groups, ()
+    listeners = [grp for grp in private if grp in living()]
+    full = [grp for grp in listeners if not transaction.has_room(grp, unwritten=rows)]
+    return (*groups, *(grp for grp in listeners if grp not in full)), full
 
 
 def no_group(group: GroupId) -> str:
     """What is said when a group is asked for that is not there."""
     return f"there is no group {group.name!r} of {group.source!r}"
-
-
-def _takers(routing: Routing, post: Post) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if post.group is None:
-        return routing.route(post.message.channel)
-    grp = routing.find(post.group)
-    if grp is None:
-        raise ConfigurationError(no_group(post.group))
-    return (grp,), ()

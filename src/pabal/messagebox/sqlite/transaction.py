@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from pabal.messagebox.routing import Routing
+from pabal.messagebox.sqlite.room import Room
 
 
 class RoutingCache:
@@ -48,7 +49,7 @@ class Transaction:
         after: what the thread remembers once the transaction is committed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, now: float, routing: RoutingCache) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, now: float, routing: RoutingCache, room: Room) -> None:
         self.connection = connection
         self.now = now
         self.member: int | None = None
@@ -58,6 +59,8 @@ class Transaction:
         self.trouble: BaseException | None = None
         self.after: list[Callable[[], object]] = []
         self._routing = routing
+        self._room = room
+        self._room_begun = False
 
     def routing(self) -> Routing:
         """Who takes what, as it is in this transaction."""
@@ -76,6 +79,13 @@ class Transaction:
     def stir(self) -> None:
         """Let the owners of parts look at all they own: something became ready that is not new."""
         self.connection.execute("UPDATE pabal_meta SET value = value + 1 WHERE name = 'stirred'")
+
+    def has_room(self, grp: int, *, unwritten: Iterable[tuple[object, ...]] = ()) -> bool:
+        """Whether a listener's group may have one more message, whose room that is then; see `Room.take`."""
+        if not self._room_begun:
+            self._room.begin(self.connection)
+            self._room_begun = True
+        return self._room.take(self.connection, grp, self.routing().source(grp), unwritten)
 
     def remember(self, change: Callable[..., object], *values: object) -> None:
         """Call ``change(*values)`` once the transaction is committed."""

@@ -36,7 +36,7 @@ LESS: dict[str, Any] = {
 
 _METHODS = {
     "requests": ("replies", "request", "reply"),
-    "parks": ("park", "letters", "redrive", "discard"),
+    "parks": ("park", "letters", "causes", "redrive", "pending", "edit", "discard"),
     "administers": ("groups", "remove", "findings"),
 }
 

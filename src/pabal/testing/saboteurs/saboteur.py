@@ -65,9 +65,11 @@ class Sabotaged:
         self._tamper = tamper
         self._shared: dict[str, Any] = {}
 
-    async def connect(self, *, lease: float | None = None, max_body: int | None = None) -> Transport:
+    async def connect(
+        self, *, lease: float | None = None, max_body: int | None = None, overflow: int | None = None
+    ) -> Transport:
         """The subject's next transport, behind its wrapper."""
-        inner = await self._subject.connect(lease=lease, max_body=max_body)
+        inner = await self._subject.connect(lease=lease, max_body=max_body, overflow=overflow)
         return self._tamper(inner, self.clock, self._shared)
 
     async def restart(self) -> None:

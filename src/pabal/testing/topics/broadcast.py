@@ -68,19 +68,6 @@ async def closed_listener_is_gone(stage: Stage) -> None:
         expect(await stage.letters(transport, channel), [], "the dead letters of a closed listener")
 
 
-@promise(has("broadcast", "parks"))
-async def overflow_of_a_listener_is_parked(stage: Stage) -> None:
-    """What a listener's full window cannot take becomes a dead letter: each copy is delivered or parked."""
-    transport, channel = await stage.connect(), stage.channel("flood")
-    listener = await stage.subscribe(transport, channel, window=5)
-    messages = stage.messages(channel, 40)
-    await stage.publish(transport, messages)
-    parked = await stage.letters(transport, channel)
-    expect({letter.reason for letter in parked} - {"overflow"}, set(), "reasons other than overflow")
-    got = await listener.handle(40 - len(parked))
-    expect_each_once(ids(got) + [letter.message.id for letter in parked], ids(messages), "delivered or parked messages")
-
-
 @promise(lacks("broadcast"))
 async def listener_is_refused(stage: Stage) -> None:
     """A transport without broadcast refuses a subscription without a group."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pabal.model.dead import DeadLetter
+from pabal.model.dead import DeadLetter, Edit
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, Reason, Rejected, Retried
 from pabal.model.transport import Transport
@@ -48,7 +48,7 @@ async def rejected_is_parked_with_its_history(stage: Stage) -> None:
 
 @promise(has("parks"))
 async def letters_are_found(stage: Stage) -> None:
-    """Dead letters are listed oldest first, each with an id of its own, by id, channel, group and reason."""
+    """Dead letters are listed oldest first, each with an id of its own, by id, message, channel, group and reason."""
     transport, here, there = await stage.connect(), stage.channel("here"), stage.channel("there")
     given: list[DeadLetter] = []
     reasons: tuple[Reason, ...] = ("rejected", "exhausted")
@@ -89,6 +89,8 @@ async def letters_are_found(stage: Stage) -> None:
         expect([letter.message.id for letter in found], fits, f"the letters of group {whose} with reason {reason}")
     some = [listed[number].id for number in (1, 5, 7)]
     expect([letter.id for letter in await stage.letters(other, ids=[*some, "unknown"])], some, "the letters by id")
+    found = await stage.letters(other, message_id=given[5].message.id)
+    expect([letter.id for letter in found], [listed[5].id], "the letters of one message")
 
 
 @promise(has("parks"))
@@ -116,6 +118,7 @@ async def parked_letter_is_kept_whole(stage: Stage) -> None:
         attempts=failures,
         parked=stage.now(),
         redrives=2,
+        edits=(Edit(time=stage.now(), by="somebody", body=b"\x00\xff", headers={"a": "c"}, content_type=None),),
     )
     await parks(transport).park([letter])
     letters = await stage.letters(await stage.connect(), channel)
@@ -220,5 +223,9 @@ async def discarded_is_gone(stage: Stage) -> None:
 async def dead_letters_are_absent(stage: Stage) -> None:
     """A transport that does not declare parks has none of its methods."""
     transport = await stage.connect()
-    there = [name for name in ("park", "letters", "redrive", "discard") if hasattr(transport, name)]
+    there = [
+        name
+        for name in ("park", "letters", "causes", "redrive", "pending", "edit", "discard")
+        if hasattr(transport, name)
+    ]
     expect(there, [], "the methods of an undeclared Protocol")

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pabal.model.clock import Clock, utc
-from pabal.model.dead import DeadLetter, Redriven
+from pabal.model.dead import NO_LETTER, REDRIVEN, DeadLetter, Redriven
 from pabal.model.errors import ConfigurationError, MessageTooLarge, PabalError
 from pabal.model.message import Message
 from pabal.model.names import check_channel, matcher
@@ -127,31 +127,36 @@ class Broker:
 
     # What is sent.
 
-    def publish(self, posts: Sequence[Post], max_body: int) -> list[Receipt]:
-        """Route messages; returns one receipt each."""
+    def publish(self, posts: Sequence[Post], max_body: int, overflow: int) -> list[Receipt]:
+        """Route messages; returns one receipt each. A listener for which `overflow` wait gets no more."""
         receipts: list[Receipt] = []
         for post in posts:
             message = post.message
             try:
-                _check_size(message, max_body)
+                check_size(message, max_body)
                 queues = self._routes.get(message.channel) if post.group is None else (self._group(post.group),)
                 if queues is None:
                     queues = self._route(message.channel)
             except PabalError as error:
                 receipts.append(Receipt(message.id, None, None, error))
                 continue
-            if queues:
-                self._send(post, queues)
-            elif post.park:
-                entry = Entry(self.next_sequence(), message, post.attempt, post.errors, post.redrive)
-                self.bury(entry, "unrouted", post.errors)
-            receipts.append(Receipt(message.id, bool(queues), len(queues)))
+            if not queues and post.park:
+                self.bury(self._entry(post), "unrouted", post.errors)
+            takers = queues
+            if self.listeners:
+                takers = tuple(queue for queue in queues if queue.group is not None or queue.waiting < overflow)
+                for queue in queues:
+                    if queue not in takers:
+                        self.bury(self._entry(post), "overflow", post.errors, source=queue.source)
+            if takers:
+                self._send(post, takers)
+            receipts.append(Receipt(message.id, bool(queues), len(takers)))
         return receipts
 
     def request(self, message: Message, max_body: int) -> Receipt:
         """Send a request to those who are alive; see `Requests.request`."""
         try:
-            _check_size(message, max_body)
+            check_size(message, max_body)
             alive = tuple(queue for queue in self._route(message.channel) if queue.members)
         except PabalError as error:
             return Receipt(message.id, None, None, error)
@@ -166,6 +171,9 @@ class Broker:
         sequence = next(self._sequence)
         for queue in queues:
             queue.append(Entry(sequence, post.message, post.attempt, post.errors, post.redrive))
+
+    def _entry(self, post: Post) -> Entry:
+        return Entry(self.next_sequence(), post.message, post.attempt, post.errors, post.redrive)
 
     def _route(self, channel: str) -> tuple[Queue, ...]:
         check_channel(channel)
@@ -193,6 +201,7 @@ class Broker:
         group: str | None = None,
     ) -> None:
         """Keep what `entry` held as a dead letter."""
+        entry.ended = True
         letter = DeadLetter(
             id="",
             message=entry.message,
@@ -205,19 +214,32 @@ class Broker:
         )
         self.letters.keep(letter, entry.sequence or self.next_sequence())
 
-    def redrive(self, id: str) -> Redriven:
+    def redrive(self, id: str, overflow: int) -> Redriven:
         """Send one dead letter again, to whom it failed for, at its old place in the queue."""
         kept = self.letters.get(id)
         if kept is None:
-            return Redriven(id, error="there is no such dead letter")
+            return Redriven(id, error=NO_LETTER if self.letters.sent_to(id) is None else REDRIVEN)
         letter = kept.letter
         queues, missing = self._addressees(letter)
+        if queues:
+            queues = [queue for queue in queues if queue.group is not None or queue.waiting < overflow]
+            missing = f"every listener of {letter.source or letter.message.channel!r} is too far behind to take it"
         if not queues:
             return Redriven(id, letter.message.id, 0, missing)
-        self.letters.discard(id)
-        for queue in queues:
-            queue.insert(Entry(kept.sequence, letter.message, redrive=letter.redrives + 1))
-        return Redriven(id, letter.message.id, len(queues))
+        to = [(queue, Entry(kept.sequence, letter.message, redrive=letter.redrives + 1)) for queue in queues]
+        self.letters.sent(id, to, utc(self.clock.time()))
+        for queue, entry in to:
+            queue.insert(entry)
+        return Redriven(id, letter.message.id, len(to))
+
+    def is_pending(self, id: str) -> bool:
+        """Whether the message of a redriven letter is not ended yet; a queue that is gone has ended all of its own."""
+        return any(not entry.ended and self._is_alive(queue) for queue, entry in self.letters.sent_to(id) or ())
+
+    def _is_alive(self, queue: Queue) -> bool:
+        if queue.group is None:
+            return queue in self.listeners
+        return self.groups.get(GroupId(queue.source, queue.group)) is queue
 
     def _addressees(self, letter: DeadLetter) -> tuple[Sequence[Queue], str]:
         channel = letter.message.channel
@@ -235,7 +257,8 @@ class Broker:
         return listeners, f"no listener of {letter.source or channel!r} is alive"
 
 
-def _check_size(message: Message, max_body: int) -> None:
+def check_size(message: Message, max_body: int) -> None:
+    """Raise MessageTooLarge for a body above the limit."""
     if len(message.body) > max_body:
         raise MessageTooLarge(
             f"the body of message {message.id} has {len(message.body)} bytes, "

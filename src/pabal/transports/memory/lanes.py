@@ -15,7 +15,7 @@ class Entry(msgspec.Struct, eq=False):
     """A message in one queue.
 
     `sequence` is its place, 0 while a delayed publish has none; `attempt` counts the deliveries that were not
-    given back; `deadline` is when its lease ends, in seconds since the epoch.
+    given back; `deadline` is when its lease ends, in seconds since the epoch; `ended`: it is done, or a dead letter.
     """
 
     sequence: int
@@ -24,6 +24,7 @@ class Entry(msgspec.Struct, eq=False):
     errors: tuple[Failure, ...] = ()
     redrive: int = 0
     deadline: float = 0.0
+    ended: bool = False
 
 
 class _Lane:

@@ -52,6 +52,12 @@ class Queue:
         elif self._lanes is None and ordered:
             self._lanes = Lanes()
 
+    @property
+    def waiting(self) -> int:
+        """How many messages nobody holds."""
+        behind = 0 if self._lanes is None else sum(1 for _ in self._lanes.behind())
+        return len(self._fresh) + len(self._returned) + len(self._waiting) + behind
+
     # What comes in.
 
     def append(self, entry: Entry) -> None:
@@ -98,6 +104,7 @@ class Queue:
 
     def end(self, entry: Entry) -> None:
         """A message that was out is done."""
+        entry.ended = True
         if self._lanes is not None and (follower := self._lanes.end(entry)) is not None:
             self.insert(follower)
 

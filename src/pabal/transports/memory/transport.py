@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
-from pabal.model.clock import Clock
-from pabal.model.dead import DeadLetter, LetterFilter, Redriven
+from pabal.model.clock import Clock, utc
+from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven, tally
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message, new_id
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
-from pabal.transports.memory.broker import Broker
+from pabal.transports.memory.broker import Broker, check_size
 from pabal.transports.memory.subscription import MemorySubscription, check_window
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
@@ -26,10 +26,14 @@ _shared: dict[str, Broker] = {}
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """The options of ``memory://``: `lease` in seconds, `max_body` in bytes."""
+    """The options of ``memory://``: `lease` in seconds, `max_body` in bytes.
+
+    `overflow` is how many messages may wait for a listener; what is published then becomes a dead letter.
+    """
 
     lease: float = 30.0
     max_body: int = 16_777_216
+    overflow: int = 10_000
 
 
 class MemoryTransport:
@@ -66,8 +70,10 @@ class MemoryTransport:
             raise ConfigurationError(
                 f"bad URL {address}: use memory://, or memory://name with letters, digits, _ . and -"
             )
-        if self._options.lease <= 0 or self._options.max_body < 1:
-            raise ConfigurationError(f"bad URL {address}: lease is more than 0 seconds, max_body at least 1 byte")
+        if self._options.lease <= 0 or self._options.max_body < 1 or self._options.overflow < 1:
+            raise ConfigurationError(
+                f"bad URL {address}: lease is more than 0 seconds, max_body and overflow are at least 1"
+            )
         self._broker = _shared.setdefault(name, Broker(clock)) if name else Broker(clock)
         self._subscriptions: set[MemorySubscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,7 +98,7 @@ class MemoryTransport:
 
     async def publish(self, posts: Sequence[Post], /) -> Sequence[Receipt]:
         """Put messages into the queues of all who take them, in order; returns one receipt each."""
-        return self._opened().publish(posts, self._options.max_body)
+        return self._opened().publish(posts, self._options.max_body, self._options.overflow)
 
     async def subscribe(self, source: Source, /) -> MemorySubscription:
         """Register a reader, and its group where that is new; a group begins with the next message.
@@ -167,15 +173,31 @@ class MemoryTransport:
         for letter in self._opened().letters.find(wanted):
             yield letter
 
+    async def causes(self, wanted: LetterFilter, /) -> Sequence[Cause]:
+        return tally(self._opened().letters.find(wanted))
+
     async def redrive(self, ids: Sequence[str], /) -> Sequence[Redriven]:
         """Send dead letters again, at their old places in the queue; attempts begin again."""
         broker = self._opened()
-        return [broker.redrive(id) for id in ids]
+        return [broker.redrive(id, self._options.overflow) for id in ids]
 
-    async def discard(self, ids: Sequence[str], /) -> int:
-        """Delete dead letters; returns how many there were."""
+    async def pending(self, ids: Sequence[str], /) -> Sequence[str]:
+        broker = self._opened()
+        return [id for id in ids if broker.is_pending(id)]
+
+    async def edit(self, id: str, change: Change, /) -> DeadLetter | None:
         letters = self._opened().letters
-        return sum(letters.discard(id) for id in ids)
+        kept = letters.get(id)
+        if kept is None:
+            return None
+        check_size(change.apply(kept.letter.message)[0], self._options.max_body)
+        return letters.edit(id, change)
+
+    async def discard(self, ids: Sequence[str], /, *, sent: bool = False) -> int:
+        broker = self._opened()
+        if sent:
+            return sum(broker.letters.sent(id, (), utc(broker.clock.time())) for id in ids)
+        return sum(broker.letters.discard(id) for id in ids)
 
     # Administers
 

@@ -9,25 +9,28 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from pabal.messagebox.sqlite import groups, letters
+from pabal.messagebox.sqlite import groups, letters, redrive
 from pabal.messagebox.sqlite.box import Box
 from pabal.messagebox.sqlite.connection import connect, explain
 from pabal.messagebox.sqlite.findings import findings
-from pabal.messagebox.sqlite.publish import draft, publish
+from pabal.messagebox.sqlite.publish import ask, draft, publish
 from pabal.messagebox.sqlite.writer import Writer
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.clock import Clock
-from pabal.model.dead import DeadLetter, LetterFilter, Redriven
+from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
 from pabal.transports.sql.requests import WINDOW, Replies, new_address, pattern
 from pabal.transports.sql.subscription import SqliteSubscription, check_window
+
+Result = TypeVar("Result")
 
 _MOST_BODY = 500_000_000
 
@@ -37,11 +40,12 @@ class SqliteOptions:
     """The options of ``sqlite:///``: `lease` in seconds, `max_body` in bytes, `synchronous` of publishes.
 
     With ``synchronous=full`` what publish took survives a loss of power; with ``normal`` a crash of processes
-    alone.
+    alone. `overflow` is how many messages may wait for a listener; what is published then becomes a dead letter.
     """
 
     lease: float = 30.0
     max_body: int = 16_777_216
+    overflow: int = 10_000
     synchronous: str = "full"
 
 
@@ -81,6 +85,7 @@ class SqliteTransport:
                 clock=clock,
                 lease=self._options.lease,
                 full=self._options.synchronous == "full",
+                overflow=self._options.overflow,
             ),
             failed=self._fail,
         )
@@ -201,8 +206,8 @@ class SqliteTransport:
         It is not forced to the disk: who asks waits for an answer and asks again without one.
         """
         writer = self._opened()
-        drafts = [draft(Post(message, park=False), max_body=self._options.max_body)]
-        return (await writer.write(partial(publish, drafts=drafts, living=True)))[0]
+        asked = draft(Post(message, park=False), max_body=self._options.max_body)
+        return await writer.write(partial(ask, draft=asked))
 
     async def reply(self, answer: Message, /) -> None:
         """Send an answer; nobody waiting for it is no error. Raises MessageTooLarge or ConnectionFailed."""
@@ -229,19 +234,32 @@ class SqliteTransport:
                 yield letter
             last = int(page[-1].id)
 
+    async def causes(self, wanted: LetterFilter, /) -> Sequence[Cause]:
+        """The dead letters that fit, counted through a connection of its own: it looks at all of them."""
+        self._opened()
+        return await asyncio.to_thread(_read, self._path, partial(letters.causes, wanted=wanted))
+
     async def redrive(self, ids: Sequence[str], /) -> Sequence[Redriven]:
         """Send dead letters again, all in one transaction; those that nobody takes stay."""
-        return await self._opened().write(partial(letters.redrive, ids=ids), durable=True)
+        return await self._opened().write(partial(redrive.redrive, ids=ids), durable=True)
 
-    async def discard(self, ids: Sequence[str], /) -> int:
-        return await self._opened().write(partial(letters.discard, ids=ids), durable=True)
+    async def pending(self, ids: Sequence[str], /) -> Sequence[str]:
+        return await self._opened().tell(lambda box: box.read(partial(redrive.pending, ids=ids)))
+
+    async def edit(self, id: str, change: Change, /) -> DeadLetter | None:
+        """Change a dead letter's message in one transaction. Raises MessageTooLarge, CodecError or ConnectionFailed."""
+        editing = partial(letters.edit, id=id, change=change, max_body=self._options.max_body)
+        return await self._opened().write(editing, durable=True)
+
+    async def discard(self, ids: Sequence[str], /, *, sent: bool = False) -> int:
+        return await self._opened().write(partial(redrive.sent if sent else redrive.discard, ids=ids), durable=True)
 
     # Administers
 
     async def groups(self) -> Sequence[GroupStatus]:
         """Every group but the private ones of listeners, counted through a connection of its own."""
         self._opened()
-        return await asyncio.to_thread(_statuses, self._path, self._clock.time())
+        return await asyncio.to_thread(_read, self._path, partial(groups.statuses, now=self._clock.time()))
 
     async def remove(self, group: GroupId, /, *, discard: bool = False) -> int:
         return await self._opened().write(partial(groups.remove, group=group, discard=discard), durable=True)
@@ -268,10 +286,10 @@ def _page(box: Box, *, wanted: LetterFilter, after: int) -> list[DeadLetter]:
     return box.read(partial(letters.page, wanted=wanted, after=after))
 
 
-def _statuses(path: str, now: float) -> Sequence[GroupStatus]:
+def _read(path: str, query: Callable[[sqlite3.Connection], Result]) -> Result:
     try:
         with closing(connect(path)) as connection:
-            return groups.statuses(connection, now)
+            return query(connection)
     except sqlite3.Error as error:
         raise explain(error, path) from error
 
@@ -288,6 +306,8 @@ def _check(address: Address) -> SqliteOptions:
         )
     if options.lease <= 0 or not 1 <= options.max_body <= _MOST_BODY:
         raise ConfigurationError(f"bad URL {address}: lease is more than 0 seconds, max_body 1 to {_MOST_BODY:,} bytes")
+    if options.overflow < 1:
+        raise ConfigurationError(f"bad URL {address}: overflow is at least 1 message")
     if options.synchronous not in ("full", "normal"):
         raise ConfigurationError(f"bad URL {address}: synchronous is full or normal; off would lose messages")
     return options

@@ -77,6 +77,7 @@ CREATE INDEX pabal_message_holding ON pabal_message (grp, place, key)
 
 -- source and name: the group that failed, as people know it; name is NULL for a listener.
 -- seq: the id that the message had, its place in the group when it is sent again.
+-- cause: what the last attempt failed of; empty where no exception is known.
 CREATE TABLE pabal_dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     source TEXT,
@@ -86,13 +87,40 @@ CREATE TABLE pabal_dead (
     attempt INTEGER NOT NULL,
     reason TEXT NOT NULL,
     parked REAL NOT NULL,
+    cause TEXT NOT NULL GENERATED ALWAYS AS
+        (CASE WHEN json_valid(errors) THEN coalesce(json_extract(errors, '$[#-1].cause'), '') ELSE '' END) STORED,
     key TEXT,
     channel TEXT NOT NULL,
     message_id TEXT NOT NULL,
     errors TEXT,
+    edits TEXT,
     headers BLOB NOT NULL,
     body BLOB NOT NULL
 );
 -- The dead letters that hold up their key where an owned group parks.
 CREATE INDEX pabal_dead_holding ON pabal_dead (source, name, key)
     WHERE key IS NOT NULL AND reason IN ('exhausted', 'rejected', 'undecodable', 'expired');
+CREATE INDEX pabal_dead_message ON pabal_dead (message_id);
+
+-- Letters that were redriven, under their own ids, to be read for a while; the newest 10,000 stay.
+-- sent: the ids of the messages that were made of it, as JSON; empty when another transport sent it.
+CREATE TABLE pabal_redriven (
+    id INTEGER PRIMARY KEY,
+    source TEXT,
+    name TEXT,
+    redrive INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    parked REAL NOT NULL,
+    cause TEXT NOT NULL GENERATED ALWAYS AS
+        (CASE WHEN json_valid(errors) THEN coalesce(json_extract(errors, '$[#-1].cause'), '') ELSE '' END) STORED,
+    redriven REAL NOT NULL,
+    sent TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    errors TEXT,
+    edits TEXT,
+    headers BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX pabal_redriven_message ON pabal_redriven (message_id);
+CREATE INDEX pabal_redriven_age ON pabal_redriven (redriven, id);
