@@ -114,7 +114,7 @@ class Bus(Client, Router):
         self._running = False
         self._crew: Crew | None = None
         self._trial: Trial | None = None
-        self.dead_letters = DeadLetters(self._reach_dead_letters, codec=self._codec, clock=self._clock)
+        self.dead_letters = self._letters()
 
     def blocking(self) -> Blocking:
         """This bus for code without an event loop: ``with bus.blocking() as b: b.publish(...)``.
@@ -280,7 +280,7 @@ class Bus(Client, Router):
         other._connection = other._crew = other._trial = None  # noqa: SLF001 - of this class
         other._opening = asyncio.Lock()  # noqa: SLF001
         other._closed = other._running = False  # noqa: SLF001
-        other.dead_letters = DeadLetters(other._reach_dead_letters)  # noqa: SLF001
+        other.dead_letters = other._letters()  # noqa: SLF001
         return other
 
     def _tested(self) -> None:
@@ -303,6 +303,9 @@ class Bus(Client, Router):
                 )
                 self._connection.surround(self._sending())
             return self._connection
+
+    def _letters(self) -> DeadLetters:
+        return DeadLetters(self._reach_dead_letters, codec=self._codec, clock=self._clock)
 
     async def _reach_dead_letters(self) -> Box:
         connection = self._connection or await self._open()
