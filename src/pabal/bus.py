@@ -23,6 +23,7 @@ from pabal.model.errors import ConfigurationError
 from pabal.router import Router
 from pabal.runtime.box import Box
 from pabal.runtime.connection import Connection, ask, connect
+from pabal.runtime.consumer import OnPull
 from pabal.runtime.crew import Crew
 from pabal.runtime.dead import DeadLetters
 from pabal.runtime.handler import Handler
@@ -215,7 +216,7 @@ class Bus(Client, Router):
             )
             stack.push_async_callback(self._connection.aclose)
             if self._sending():
-                self._connection.surround((trial.count, *self._sending()))
+                self._connection.surround((trial.count, *self._sending()), self._on_pull())
             self._crew = await hire(
                 self._connection,
                 handlers,
@@ -266,6 +267,9 @@ class Bus(Client, Router):
         telemetry = () if self._telemetry is None else (self._telemetry.publishing(self._address),)
         return (*self._around_publishing, *telemetry)
 
+    def _on_pull(self) -> OnPull | None:
+        return None if self._telemetry is None else self._telemetry.pulling(self._address)
+
     def _check_unused(self, what: str) -> None:
         if self._connection is not None or self._running:
             raise ConfigurationError(f"{what} before the bus is used")
@@ -301,7 +305,7 @@ class Bus(Client, Router):
                     clock=self._clock,
                     readers=readers,
                 )
-                self._connection.surround(self._sending())
+                self._connection.surround(self._sending(), self._on_pull())
             return self._connection
 
     def _letters(self) -> DeadLetters:

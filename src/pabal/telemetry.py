@@ -7,22 +7,24 @@ A trace travels with its message as CloudEvents extensions, ``traceparent`` and 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context as OtelContext
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pabal.model.address import Address
 from pabal.model.message import Message
 from pabal.model.names import is_pattern
-from pabal.model.transport import Receipt
+from pabal.model.transport import Receipt, Source
 from pabal.runtime.batch import BatchContext
+from pabal.runtime.consumer import OnPull
 from pabal.runtime.context import Context
 from pabal.runtime.decide import text_of
 from pabal.runtime.handler import Handler
@@ -62,7 +64,7 @@ class Telemetry:
             "{message}",
             "Number of messages that were delivered to the application.",
         )
-        self._sending = meter.create_histogram(
+        self._operation = meter.create_histogram(
             "messaging.client.operation.duration",
             "s",
             "Duration of messaging operation initiated by a producer or consumer client.",
@@ -80,7 +82,7 @@ class Telemetry:
         server = _server(address)
 
         async def publish(message: Message, call_next: Send) -> Receipt:
-            kind, links = SpanKind.PRODUCER, _links(message)
+            kind, links = SpanKind.PRODUCER, _links_of([message])
             if links:  # the message has a trace already, and keeps it
                 kind = SpanKind.CLIENT
             of = {**server, "messaging.operation.name": "publish", "messaging.operation.type": "send"}
@@ -93,7 +95,7 @@ class Telemetry:
                 with _current(span, of):
                     return await call_next(message if links else _carrying_trace(message))
             finally:
-                self._sending.record(time.perf_counter() - started, of)
+                self._operation.record(time.perf_counter() - started, of)
                 self._sent.add(1, of)
 
         return publish
@@ -125,26 +127,45 @@ class Telemetry:
 
         return process
 
+    def pulling(self, address: Address) -> OnPull:
+        """Is told of each pull that has taken messages, and makes a span of it, linked to those of the messages."""
+        server = _server(address)
+
+        def pulled(source: Source, messages: Sequence[Message], seconds: float) -> None:
+            of = {**server, "messaging.operation.name": "receive", "messaging.operation.type": "receive"}
+            of["messaging.consumer.group.name"] = source.group or ""
+            of["messaging.destination.template" if is_pattern(source.channel) else "messaging.destination.name"] = (
+                source.channel
+            )
+            now = time.time_ns()
+            span = self._tracer.start_span(
+                f"receive {source.channel}",
+                kind=SpanKind.CLIENT,
+                links=_links_of(messages),
+                attributes={**of, "messaging.batch.message_count": len(messages)},
+                start_time=now - int(seconds * 1e9),
+            )
+            span.end(now)
+            self._operation.record(seconds, of)
+            self._consumed.add(len(messages), of)
+
+        return pulled
+
     def _start(self, name: str, context: Context, of: Attributes, *, pattern: bool) -> Span:
         """The span of one call: a child of its message's, or linked to all those of a batch."""
         message = context.message
+        # Of what was current where the worker was started, no delivery is a part.
+        parent, links = OtelContext(), _links_of([message])
         if isinstance(context, BatchContext):
-            return self._tracer.start_span(
-                name,
-                kind=SpanKind.CONSUMER,
-                links=[link for one in context.messages for link in _links(one, {"messaging.message.id": one.id})],
-                attributes={**of, "messaging.batch.message_count": len(context.messages)},
-            )
-        attributes = {**of, **_of_message(message), "pabal.attempt": context.attempt}
-        if pattern:
-            attributes["messaging.destination.name"] = message.channel
-        return self._tracer.start_span(
-            name,
-            _w3c.extract(message.attributes),
-            kind=SpanKind.CONSUMER,
-            links=_links(message),
-            attributes=attributes,
-        )
+            links = _links_of(context.messages)
+            of = {**of, "messaging.batch.message_count": len(context.messages)}
+        else:
+            of = {**of, **_of_message(message), "pabal.attempt": context.attempt}
+            if pattern:
+                of["messaging.destination.name"] = message.channel
+            if links:
+                parent = trace.set_span_in_context(NonRecordingSpan(links[0].context), parent)
+        return self._tracer.start_span(name, parent, kind=SpanKind.CONSUMER, links=links, attributes=of)
 
 
 @contextmanager
@@ -183,12 +204,15 @@ def _of_message(message: Message) -> Attributes:
     return found
 
 
-def _links(message: Message, attributes: Attributes | None = None) -> list[Link]:
-    """A link to the span that a message carries, where it carries one."""
-    if "traceparent" not in message.attributes:
-        return []
-    span = trace.get_current_span(_w3c.extract(message.attributes)).get_span_context()
-    return [Link(span, attributes)] if span.is_valid else []
+def _links_of(messages: Sequence[Message]) -> list[Link]:
+    """A link to the span that each message carries, where it carries one."""
+    links = []
+    for message in messages:
+        if "traceparent" in message.attributes:
+            span = trace.get_current_span(_w3c.extract(message.attributes)).get_span_context()
+            if span.is_valid:
+                links.append(Link(span, {"messaging.message.id": message.id}))
+    return links
 
 
 def _carrying_trace(message: Message) -> Message:

@@ -293,6 +293,52 @@ async def test_a_batch_is_one_span(url: str, watched: Watched) -> None:
     assert [point.value for point in watched.points("messaging.client.consumed.messages")] == [3]
 
 
+async def test_a_worker_is_no_part_of_the_trace_in_which_it_started(url: str, watched: Watched) -> None:
+    """What was current where the bus began to run has nothing to do with the messages that it handles."""
+    plain, bus, seen = Bus(url), Bus(url, telemetry=watched.telemetry), Seen()
+
+    @bus.handler("a", group="single")
+    async def handle(number: int) -> None:
+        seen.add(number)
+
+    @bus.handler("a", group="batches", batch=Batch(1))
+    async def handle_batch(numbers: list[int]) -> None:
+        seen.add(numbers)
+
+    with watched.tracer.start_as_current_span("the program"):
+        async with bus.running(), plain:
+            await plain.publish("a", 1)
+            await seen.wait(2)
+    assert [span.parent for span in watched.named("process a")] == [None, None]
+
+
+async def test_a_pull_is_one_span(url: str, watched: Watched) -> None:
+    """A pull that took messages is a span linked to each, and counts them; one that took none is not told."""
+    bus = Bus(url, telemetry=watched.telemetry)
+    async with bus, bus.consumer("a", group="g") as consumer:
+        assert await consumer.pull(wait=0.0) == []
+        receipts = await bus.publish_many("a", range(2))
+        pulled = await consumer.pull(max=2, wait=1.0)
+        assert len(pulled) == 2
+    (taken,) = watched.spans("receive a")
+    assert taken.kind is SpanKind.CLIENT
+    assert dict(taken.attributes or {}) == {
+        "messaging.system": url.partition(":")[0],
+        "messaging.destination.name": "a",
+        "messaging.operation.name": "receive",
+        "messaging.operation.type": "receive",
+        "messaging.consumer.group.name": "g",
+        "messaging.batch.message_count": 2,
+    }
+    linked = {dict(link.attributes or {})["messaging.message.id"] for link in taken.links}
+    assert linked == {receipt.id for receipt in receipts}
+    assert [point.value for point in watched.points("messaging.client.consumed.messages")] == [2]
+    operations = {
+        point.attributes["messaging.operation.name"] for point in watched.points("messaging.client.operation.duration")
+    }
+    assert operations == {"publish", "receive"}
+
+
 async def test_requests_are_in_the_trace(url: str, watched: Watched) -> None:
     """Who answers a request does it in the trace of who asks."""
     bus = Bus(url, telemetry=watched.telemetry)

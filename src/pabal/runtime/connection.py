@@ -18,7 +18,7 @@ from pabal.runtime.attempt import Attempt
 from pabal.runtime.batch_attempt import BatchAttempt
 from pabal.runtime.batch_worker import BatchWorker
 from pabal.runtime.box import Box
-from pabal.runtime.consumer import Consumer
+from pabal.runtime.consumer import Consumer, OnPull
 from pabal.runtime.handler import Handler
 from pabal.runtime.keeping import box_url, check_box, make_room, shown
 from pabal.runtime.middleware import AroundPublishing
@@ -134,6 +134,7 @@ class Connection:
         self._closing = closing
         self._clock = clock
         self._consumers: set[Consumer[object]] = set()
+        self._on_pull: OnPull | None = None
         self.publisher = Publisher(transport, can, name=name, codec=codec, clock=clock, unrouted=bus.unrouted, box=box)
         requests = requests_of(transport, offered=can.requests)
         self.requester = Requester(requests, codec=codec)
@@ -143,9 +144,10 @@ class Connection:
         """What is kept of the needs of handlers, listeners and consumers, and of the bus they belong to."""
         return plan(readers, structs.replace(self._bus, handles=bool(readers)), self.can)
 
-    def surround(self, around: Sequence[AroundPublishing]) -> None:
-        """Let all that is published from now on pass through middleware."""
+    def surround(self, around: Sequence[AroundPublishing], on_pull: OnPull | None = None) -> None:
+        """Let all that is published from now on pass through middleware, and tell `on_pull` what is pulled."""
         self.publisher, self.requester = self._surrounded(around)
+        self._on_pull = on_pull
 
     def _surrounded(self, around: Sequence[AroundPublishing]) -> tuple[Publisher, Requester]:
         if not around:
@@ -214,6 +216,7 @@ class Connection:
             keeps_history=self.can.keeps_history,
             box=self._box,
             clock=self._clock,
+            on_pull=self._on_pull,
         )
         consumer.start()
         self._consumers.add(consumer)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pabal.model.clock import Clock, utc
 from pabal.model.codec import Decode
@@ -21,6 +21,9 @@ from pabal.runtime.retry import Backoff
 log = logging.getLogger("pabal.consumer")
 
 T = TypeVar("T")
+
+OnPull: TypeAlias = Callable[[Source, Sequence[Message], float], None]
+"""Is told what a pull has taken, and how many seconds that took."""
 
 _AT_ONCE = 0.05
 """Seconds in which a server can hand over what is ready; a pull that does not want to wait waits as long."""
@@ -79,6 +82,7 @@ class Consumer(Generic[T]):
         keeps_history: bool,
         box: Parks | None,
         clock: Clock,
+        on_pull: OnPull | None = None,
     ) -> None:
         self._source = source
         self._who = f"consumer of {source.channel} @ {source.group}"
@@ -88,6 +92,7 @@ class Consumer(Generic[T]):
         self._keeps_history = keeps_history
         self._box = box
         self._clock = clock
+        self._on_pull = on_pull
         self._closed = False
         self._in_hand: set[Delivery] = set()
         self._pulling = asyncio.Lock()
@@ -118,7 +123,8 @@ class Consumer(Generic[T]):
         if self._leases is not None and self._leases.done() and not self._closed:
             self._leases.result()  # raises why leases are no longer kept
         async with self._pulling:
-            until = asyncio.get_running_loop().time() + (wait or _AT_ONCE)
+            since = asyncio.get_running_loop().time()
+            until = since + (wait or _AT_ONCE)
             self._subscription.resize(max)
             try:
                 while True:
@@ -126,6 +132,9 @@ class Consumer(Generic[T]):
                         received = await self._subscription.receive(max)
                     pulled = await self._accept(received)
                     if pulled:
+                        if self._on_pull is not None:
+                            seconds = asyncio.get_running_loop().time() - since
+                            self._on_pull(self._source, [one.message for one in pulled], seconds)
                         return pulled
             except TimeoutError:
                 return []
