@@ -28,7 +28,7 @@ from pabal.cli.choosing import (
 )
 from pabal.cli.letters import CAUSE_HEADINGS, LETTER_HEADINGS, cause_row, letter_line, letter_row, letter_text
 from pabal.cli.options import AsJson, Url, examples
-from pabal.cli.printing import complain, counted, note, say, say_json, say_table
+from pabal.cli.printing import PagedTable, complain, counted, note, say, say_json, say_table
 from pabal.model.dead import Cause, DeadLetter
 from pabal.model.errors import ConfigurationError
 from pabal.runtime.choosing import Choice
@@ -86,21 +86,18 @@ def list_letters(
         _list_causes(url, box, chosen, json=json)
         return
 
-    async def run() -> list[DeadLetter]:
-        found = []
+    async def run() -> None:
+        table = PagedTable(LETTER_HEADINGS)
         async with letters_of(url, box) as letters:
             async for letter in letters.list(redriven=redriven, **chosen):
                 if json:
                     say_json(letter_line(letter))
                 else:
-                    found.append(letter)
-        return found
+                    table.add(letter_row(letter))
+        if not table.end() and not json:
+            note("no redriven letters" if redriven else "no dead letters")
 
-    found = asyncio.run(run())
-    if found:
-        say_table(LETTER_HEADINGS, map(letter_row, found))
-    elif not json:
-        note("no redriven letters" if redriven else "no dead letters")
+    asyncio.run(run())
 
 
 def _list_causes(url: str, box: str | None, chosen: Choice, *, json: bool) -> None:

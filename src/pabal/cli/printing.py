@@ -21,6 +21,9 @@ _AT_ONCE = 100
 # What would steer a terminal, or turn its text around: bodies and headers come from anybody.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_PAGE = 200
+"""Rows of a table that are printed together."""
+
 
 def say(text: str) -> None:
     """Print a line for a person, at once."""
@@ -100,13 +103,53 @@ def progress(what: str, total: int, *, slow: bool = False) -> Iterator[Callable[
 
 def say_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table; its first column is never cut."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    table = PagedTable(headings)
     for row in rows:
-        # Text, not markup: what is shown may have brackets in it.
-        table.add_row(*(Text(plain(cell.replace("\n", " "))) for cell in row))
-    console().print(table)
+        table.add(row)
+    table.end()
+
+
+class PagedTable:
+    """A table that is printed a page at a time, so that one of any length needs no more memory than a page.
+
+    Its columns are as wide as the widest cell so far, where that fits; the first is never cut.
+    """
+
+    def __init__(self, headings: Iterable[str]) -> None:
+        self._headings = tuple(headings)
+        self._widths = [0] * len(self._headings)
+        self._page: list[list[str]] = []
+        self._begun = False
+
+    def add(self, row: Iterable[str]) -> None:
+        """Add a row; a page that is full is printed."""
+        self._page.append([plain(cell.replace("\n", " ")) for cell in row])
+        if len(self._page) == _PAGE:
+            self._print()
+
+    def end(self) -> bool:
+        """Print what is left; returns whether there was any row at all."""
+        if self._page:
+            self._print()
+        return self._begun
+
+    def _print(self) -> None:
+        from rich.cells import cell_len
+        from rich.table import Table
+        from rich.text import Text
+
+        lines = self._page if self._begun else [[*self._headings], *self._page]
+        self._widths = [
+            max(width, *map(cell_len, column))
+            for width, column in zip(self._widths, zip(*lines, strict=True), strict=True)
+        ]
+        shown = console()
+        fits = sum(self._widths) + 2 * len(self._widths) <= shown.width
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=not self._begun)
+        for number, (heading, width) in enumerate(zip(self._headings, self._widths, strict=True)):
+            table.add_column(heading, overflow="fold", no_wrap=number == 0, min_width=width if fits else None)
+        for row in self._page:
+            table.add_row(*map(Text, row))  # Text, not markup: what is shown may have brackets in it
+        shown.print(table)
+        self._page.clear()
+        self._begun = True

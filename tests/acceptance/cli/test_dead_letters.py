@@ -134,3 +134,11 @@ def test_long_work_shows_its_progress_at_a_terminal(pabal: Program) -> None:
     assert b"redriving" in os.read(ours, 10_000)
     os.close(ours)
     assert 150 == len([parse(line, shapes.Redriven) for line in done.stdout.splitlines()])
+
+
+def test_a_long_list_is_one_table(pabal: Program) -> None:
+    """However many there are: printed a page at a time, with one heading, and columns that stand in line."""
+    pabal.run("publish", BOX, "channel21", "ping", "--count", "450")
+    heading, *rows = pabal.run("dead", "list", BOX).splitlines()
+    assert [str(number) for number in range(1, 451)] == [row.split()[0] for row in rows]
+    assert {heading.index("channel")} == {row.index("channel21") for row in rows}
