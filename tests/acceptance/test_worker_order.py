@@ -13,7 +13,7 @@ from pabal.model.outcome import Acked, Rejected, Released, Retried
 from pabal.runtime.batch import Batch
 from pabal.testing import VirtualClock
 from tests.acceptance.lines import Lines
-from tests.acceptance.seen import Seen, until
+from tests.acceptance.seen import Seen, letters, until
 
 KEYS = ("a", "b", "c", "d")
 
@@ -242,3 +242,26 @@ async def test_a_dead_letter_kept_elsewhere_cannot_hold_back_its_key(tmp_path: P
     async with going_on.running():
         await going_on.publish_many("a", line("a", each=3))
         assert await seen.wait(3) == ["a0", "a1", "a2"]
+
+
+@pytest.mark.parametrize("on_dead", ["park", "continue"])
+async def test_a_dead_letter_and_its_key(url: str, on_dead: Any) -> None:
+    """What follows a dead letter of its key waits until that is redriven, or runs where the handler says so."""
+    bus, seen, mended = Bus(url), Seen(), False
+
+    @bus.handler("a", group="g", ordered=True, concurrency=2, on_dead=on_dead)
+    async def handler(body: str) -> None:
+        if body == "a1" and not mended:
+            raise Reject("not yet")
+        seen.add(body)
+
+    async with bus.running():
+        await bus.publish_many("a", line("a", "b", each=3))
+        if on_dead == "continue":
+            assert sorted(await seen.wait(5)) == ["a0", "a2", "b0", "b1", "b2"]
+            return
+        (letter,) = await letters(bus)
+        assert sorted(await seen.wait(4)) == ["a0", "b0", "b1", "b2"]
+        mended = True
+        await bus.dead_letters.redrive([letter.id])
+        assert (await seen.wait(6))[4:] == ["a1", "a2"]

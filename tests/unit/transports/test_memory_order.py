@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pabal.model.clock import VirtualClock
 from pabal.model.errors import ConfigurationError
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Rejected, Retried
-from pabal.model.transport import Delivery, Subscription
-from tests.unit.transports.memory import group, ids, letters, opened, publish, settle, take
+from pabal.model.transport import Delivery, OnDead, Subscription
+from tests.unit.transports.memory import group, ids, letters, opened, publish, settle, status, take
 
 
 async def test_one_of_a_key_is_out_at_a_time() -> None:
@@ -74,7 +74,7 @@ async def test_delayed_publish_holds_up_nobody() -> None:
 async def test_redriven_goes_back_before_what_waits() -> None:
     """A redriven message of a key comes before those of its key that were published later."""
     transport = await opened()
-    reader = await group(transport, ordered=True)
+    reader = await group(transport, ordered=True, on_dead="continue")
     await publish(transport, *(f"a{number}" for number in range(1, 5)), keyed=True)
     await settle(reader, await take(reader), Rejected("rejected"))
     second = await take(reader)
@@ -89,20 +89,70 @@ async def test_redriven_goes_back_before_what_waits() -> None:
     assert order == ["a1", "a2", "a3", "a4"]
 
 
+async def test_a_dead_letter_holds_back_its_key() -> None:
+    """What follows it waits in the group until it is redriven, when it goes first, or discarded; other keys go on."""
+    transport = await opened()
+    reader = await group(transport, ordered=True)
+    await publish(transport, "a1", "a2", "b1", keyed=True)
+    got = await take(reader)
+    assert ids(got) == ["a1", "b1"]
+    await settle(reader, got, Rejected("rejected"))
+    await publish(transport, "a3", "b2", "c1", keyed=True)
+    assert ids(await take(reader)) == ["c1"]
+    found = await status(transport)
+    assert (found.ready, found.waiting, found.leased) == (0, 3, 1)
+    dead = {letter.message.id: letter.id for letter in await letters(transport)}
+
+    await transport.redrive([dead["a1"]])
+    for _ in range(2):  # and it may die again
+        again = await take(reader)
+        assert ids(again) == ["a1"]
+        await settle(reader, again, Rejected("rejected"))
+        assert await take(reader) == []
+        dead = {letter.message.id: letter.id for letter in await letters(transport)}
+        await transport.redrive([dead["a1"]])
+    order: list[str] = []
+    await transport.discard([dead["b1"]])
+    while got := await take(reader):
+        order += ids(got)
+        await settle(reader, got)
+    assert sorted(order) == ["a1", "a2", "a3", "b2"]
+    assert [id for id in order if id[0] == "a"] == ["a1", "a2", "a3"]
+
+
+async def test_without_a_key_a_dead_letter_holds_back_nothing() -> None:
+    """Messages without a key have no order."""
+    transport = await opened()
+    reader = await group(transport, ordered=True)
+    await publish(transport, "x", "y")
+    await settle(reader, (await take(reader))[:1], Rejected("rejected"))
+    await publish(transport, "z")
+    assert ids(await take(reader)) == ["z"]
+    await transport.discard([letter.id for letter in await letters(transport)])
+
+
 async def test_mode_is_one_for_all_members() -> None:
-    """A group is read ordered or not; the mode can change only while it has no living member."""
+    """A group is read in one way; that can change only while it has neither a living member nor a backlog."""
     transport = await opened()
     reader = await group(transport, ordered=True)
     with pytest.raises(ConfigurationError, match="ordered"):
         await group(transport)
+    with pytest.raises(ConfigurationError, match="park"):
+        await group(transport, ordered=True, on_dead="continue")
     await publish(transport, "a1", "a2", "a3", keyed=True)
     await settle(reader, await take(reader), Retried(0.0))
-    await take(reader)
+    await reader.aclose()
+    with pytest.raises(ConfigurationError, match="backlog of 3"):
+        await group(transport)
+    reader = await group(transport, ordered=True)
+    for id in ("a1", "a2", "a3"):
+        got = await take(reader)
+        assert ids(got) == [id]
+        await settle(reader, got)
     await reader.aclose()
     reader = await group(transport)
-    assert ids(await take(reader)) == ["a1", "a2", "a3"]
-    await reader.aclose()
-    assert ids(await take(await group(transport, ordered=True))) == ["a1"]
+    await publish(transport, "a1", "a2", keyed=True)
+    assert ids(await take(reader)) == ["a1", "a2"]
 
 
 OUTCOMES: list[Outcome] = [ACKED, ACKED, RELEASED, Retried(0.0), Retried(3.0), Rejected("rejected")]
@@ -119,8 +169,9 @@ STEP = st.one_of(
 class Story:
     """A group of two members through any sequence of events, with what must hold checked on the way."""
 
-    def __init__(self, *, ordered: bool) -> None:
+    def __init__(self, *, ordered: bool, on_dead: OnDead) -> None:
         self.ordered = ordered
+        self.on_dead = on_dead
         self.clock = VirtualClock()
         self.published: list[str] = []
         self.acked: list[str] = []
@@ -128,7 +179,7 @@ class Story:
 
     async def play(self, steps: list[tuple[str, object]]) -> None:
         self.transport = await opened("memory://?lease=10", self.clock)
-        self.readers = [await group(self.transport, ordered=self.ordered) for _ in range(2)]
+        self.readers = [await group(self.transport, ordered=self.ordered, on_dead=self.on_dead) for _ in range(2)]
         for verb, what in steps:
             await getattr(self, verb)(what)
             assert len(self.published) == await self.count()
@@ -167,7 +218,7 @@ class Story:
 
     async def close(self, number: object) -> None:
         await self.readers[int(str(number))].aclose()
-        self.readers[int(str(number))] = await group(self.transport, ordered=self.ordered)
+        self.readers[int(str(number))] = await group(self.transport, ordered=self.ordered, on_dead=self.on_dead)
 
     async def redrive(self, _: object) -> None:
         await self.transport.redrive([letter.id for letter in await letters(self.transport)])
@@ -178,7 +229,7 @@ class Story:
         for reader in self.readers:
             await reader.aclose()
         self.clock.advance(20)
-        reader = await group(self.transport, ordered=self.ordered)
+        reader = await group(self.transport, ordered=self.ordered, on_dead=self.on_dead)
         rest: list[str] = []
         while got := await take(reader):
             rest += ids(got)
@@ -193,7 +244,9 @@ class Story:
         self.clock.advance(seconds)
 
 
-@given(ordered=st.booleans(), steps=st.lists(STEP, max_size=40))
-def test_nothing_is_lost_and_keys_keep_their_order(*, ordered: bool, steps: list[tuple[str, object]]) -> None:
+@given(ordered=st.booleans(), on_dead=st.sampled_from(["park", "continue"]), steps=st.lists(STEP, max_size=40))
+def test_nothing_is_lost_and_keys_keep_their_order(
+    *, ordered: bool, on_dead: OnDead, steps: list[tuple[str, object]]
+) -> None:
     """Whatever happens to a group, each message is ready, waiting, leased, dead or acked, and keys keep their order."""
-    asyncio.run(Story(ordered=ordered).play(steps))
+    asyncio.run(Story(ordered=ordered, on_dead=on_dead).play(steps))

@@ -15,13 +15,18 @@ from pabal.model.names import check_channel, matcher
 from pabal.model.outcome import Failure, Reason
 from pabal.model.transport import GroupId, Post, Receipt, Source
 from pabal.transports.memory.lanes import Entry
-from pabal.transports.memory.letters import Letters
-from pabal.transports.memory.queue import Queue
+from pabal.transports.memory.letters import Kept, Letters
+from pabal.transports.memory.queue import Mode, Queue, mode_of
 
 if TYPE_CHECKING:
     from pabal.transports.memory.transport import MemoryTransport
 
 _ROUTES = 4096
+_WAYS: dict[Mode, str] = {
+    "shared": "unordered",
+    "park": 'ordered (on_dead="park")',
+    "continue": 'ordered (on_dead="continue")',
+}
 
 
 class Broker:
@@ -80,25 +85,29 @@ class Broker:
     def join(self, source: Source) -> Queue:
         """The queue for a new reader of `source`.
 
-        Raises ConfigurationError when the group's living members take its messages in another mode.
+        Raises ConfigurationError when the group is read in another way by living members, or has a backlog.
         """
+        mode = mode_of(source)
         if source.group is None:
-            queue = Queue(self, source.channel, None, ordered=source.ordered)
+            queue = Queue(self, source.channel, None, mode)
             self.listeners.add(queue)
             self._routes.clear()
             return queue
         id = GroupId(source.channel, source.group)
         found = self.groups.get(id)
         if found is None:
-            found = self.groups[id] = Queue(self, source.channel, source.group, ordered=source.ordered)
+            found = self.groups[id] = Queue(self, source.channel, source.group, mode)
             self._routes.clear()
-        elif found.ordered != source.ordered:
+        elif found.mode != mode:
+            was, name = _WAYS[found.mode], f"group {source.group!r} of {source.channel!r}"
             if found.members:
+                raise ConfigurationError(f"{name} has members that read it {was}; every member must say the same")
+            if backlog := len(found.backlog()):
                 raise ConfigurationError(
-                    f"group {source.group!r} of {source.channel!r} has members that read it "
-                    f"{'ordered' if found.ordered else 'unordered'}; every member must say the same"
+                    f"{name} is read {was} and has a backlog of {backlog:,}; before it can be read {_WAYS[mode]}, let "
+                    "it be handled, or remove the group"
                 )
-            found.ordered = source.ordered
+            found.read_as(mode)
         return found
 
     def drop(self, queue: Queue) -> None:
@@ -230,7 +239,28 @@ class Broker:
         self.letters.sent(id, to, utc(self.clock.time()))
         for queue, entry in to:
             queue.insert(entry)
+        self._unearth(kept)
         return Redriven(id, letter.message.id, len(to))
+
+    def discard(self, id: str, *, sent: bool) -> bool:
+        """Delete one dead letter, or note that it was sent from elsewhere; returns whether there was one."""
+        kept = self.letters.get(id)
+        if kept is None:
+            return False
+        if sent:
+            self.letters.sent(id, (), utc(self.clock.time()))
+        else:
+            self.letters.discard(id)
+        self._unearth(kept)
+        return True
+
+    def _unearth(self, kept: Kept) -> None:
+        """A letter that is gone holds back its key no longer."""
+        letter = kept.letter
+        if letter.source is not None and letter.group is not None:
+            queue = self.groups.get(GroupId(letter.source, letter.group))
+            if queue is not None:
+                queue.unearth(letter.message.key, kept.sequence)
 
     def is_pending(self, id: str) -> bool:
         """Whether the message of a redriven letter is not ended yet; a queue that is gone has ended all of its own."""

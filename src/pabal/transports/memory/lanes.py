@@ -28,15 +28,22 @@ class Entry(msgspec.Struct, eq=False):
 
 
 class _Lane:
-    __slots__ = ("behind", "holder")
+    """`dead` has the places of dead letters that hold back whatever stands behind them."""
 
-    def __init__(self, holder: Entry) -> None:
+    __slots__ = ("behind", "dead", "holder")
+
+    def __init__(self, holder: Entry | None) -> None:
         self.holder: Entry | None = holder
         self.behind: list[tuple[int, Entry]] = []
+        self.dead: set[int] = set()
+
+    def is_open(self, sequence: int) -> bool:
+        """Whether the entry of this place may go out."""
+        return self.holder is None and (not self.dead or sequence < min(self.dead))
 
 
 class Lanes:
-    """One lane for each key that has a message out or to be retried: the others of the key stand behind it.
+    """One lane for each key that has a message out, to be retried or dead: the others of the key stand behind it.
 
     When a message leaves its lane, only the first of those behind returns to the queue, so that a long line
     is never moved as a whole.
@@ -53,7 +60,7 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is None:
             self._lanes[key] = _Lane(entry)
-        elif lane.holder is None:
+        elif lane.is_open(entry.sequence):
             lane.holder = entry
         else:
             heappush(lane.behind, (entry.sequence, entry))
@@ -66,11 +73,33 @@ class Lanes:
         if key is None:
             return None
         lane = self._lanes[key]
-        if not lane.behind:
-            del self._lanes[key]
-            return None
         lane.holder = None
-        return heappop(lane.behind)[1]
+        return self._next(key, lane)
+
+    def bury(self, entry: Entry) -> Entry | None:
+        """`entry` is a dead letter now, and holds back its key; returns the one that stood before it, if any."""
+        key = entry.message.key
+        if key is None:
+            return None
+        lane = self._lanes[key]
+        lane.holder = None
+        lane.dead.add(entry.sequence)
+        return self._next(key, lane)
+
+    def unearth(self, key: str | None, sequence: int) -> Entry | None:
+        """The dead letter of this place is gone; returns the one whose turn it is now."""
+        lane = self._lanes.get(key) if key is not None else None
+        if lane is None or key is None or sequence not in lane.dead:
+            return None
+        lane.dead.remove(sequence)
+        return self._next(key, lane) if lane.holder is None else None
+
+    def _next(self, key: str, lane: _Lane) -> Entry | None:
+        if lane.behind:
+            return heappop(lane.behind)[1] if lane.is_open(lane.behind[0][0]) else None
+        if not lane.dead:
+            del self._lanes[key]
+        return None
 
     def give_back(self, entry: Entry) -> Entry:
         """`entry` comes again; returns the one whose turn it is now, by its place: mostly `entry` itself."""

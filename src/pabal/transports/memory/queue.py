@@ -7,15 +7,24 @@ from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pabal.model.clock import Timer
-from pabal.model.transport import GroupStatus
+from pabal.model.transport import GroupStatus, Source
 from pabal.transports.memory.lanes import Entry, Lanes
 
 if TYPE_CHECKING:
     from pabal.transports.memory.broker import Broker
     from pabal.transports.memory.subscription import MemorySubscription
+
+
+Mode = Literal["shared", "park", "continue"]
+"""How a queue's messages are taken: in any order, or key by key, where a dead letter holds back its key or does not."""
+
+
+def mode_of(source: Source) -> Mode:
+    """The way in which a source is read."""
+    return source.on_dead if source.ordered else "shared"
 
 
 class Queue:
@@ -25,32 +34,23 @@ class Queue:
     heads goes first. `group` is None for a listener's private queue.
     """
 
-    def __init__(self, broker: Broker, source: str, group: str | None, *, ordered: bool) -> None:
+    def __init__(self, broker: Broker, source: str, group: str | None, mode: Mode) -> None:
         self.source = source
         self.group = group
         self.members: set[MemorySubscription] = set()
         self._broker = broker
-        self._lanes = Lanes() if ordered else None
         self._fresh: deque[Entry] = deque()
         self._returned: list[tuple[int, Entry]] = []
         self._waiting: list[tuple[float, int, Entry]] = []
         self._receivers: dict[asyncio.Future[None], MemorySubscription] = {}
         self._timer: Timer | None = None
         self._timer_due = 0.0
+        self.read_as(mode)
 
-    @property
-    def ordered(self) -> bool:
-        """Whether messages of one key go one after another."""
-        return self._lanes is not None
-
-    @ordered.setter
-    def ordered(self, ordered: bool) -> None:
-        if self._lanes is not None and not ordered:
-            for entry in self._lanes.behind():
-                heappush(self._returned, (entry.sequence, entry))
-            self._lanes = None
-        elif self._lanes is None and ordered:
-            self._lanes = Lanes()
+    def read_as(self, mode: Mode) -> None:
+        """Take messages in this way from now on; there is no backlog that was taken in another."""
+        self.mode = mode
+        self._lanes = Lanes() if mode != "shared" else None
 
     @property
     def waiting(self) -> int:
@@ -106,6 +106,20 @@ class Queue:
         """A message that was out is done."""
         entry.ended = True
         if self._lanes is not None and (follower := self._lanes.end(entry)) is not None:
+            self.insert(follower)
+
+    def bury(self, entry: Entry) -> None:
+        """A message that was out is a dead letter."""
+        if self._lanes is None or self.mode == "continue":
+            self.end(entry)
+            return
+        entry.ended = True
+        if (earlier := self._lanes.bury(entry)) is not None:
+            self.insert(earlier)
+
+    def unearth(self, key: str | None, sequence: int) -> None:
+        """A dead letter is gone: what it held back goes on."""
+        if self._lanes is not None and (follower := self._lanes.unearth(key, sequence)) is not None:
             self.insert(follower)
 
     # Who waits.
@@ -203,12 +217,12 @@ class Queue:
         yield from self._fresh
         for _, entry in self._returned:
             yield entry
-        if self._lanes is not None:
-            yield from self._lanes.behind()
 
     def _later(self) -> Iterator[Entry]:
         for _, _, entry in sorted(self._waiting, key=lambda waiting: waiting[:2]):
             yield entry
+        if self._lanes is not None:
+            yield from self._lanes.behind()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

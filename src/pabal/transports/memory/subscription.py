@@ -101,7 +101,7 @@ class MemorySubscription:
                 case Rejected(reason, failure):
                     errors = entry.errors + ((failure,) if failure is not None else ())
                     self._broker.bury(entry, reason, errors, source=queue.source, group=queue.group)
-                    queue.end(entry)
+                    queue.bury(entry)
         return settlements
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
-from pabal.model.clock import Clock, utc
+from pabal.model.clock import Clock
 from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven, tally
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message, new_id
@@ -103,8 +103,8 @@ class MemoryTransport:
     async def subscribe(self, source: Source, /) -> MemorySubscription:
         """Register a reader, and its group where that is new; a group begins with the next message.
 
-        Raises ConfigurationError for a bad name or window, and when the group's living members read it in
-        another mode (ordered or not); CapabilityError for a `start`, since no log is kept.
+        Raises ConfigurationError for a bad name or window, and when the group is read in another way (ordered or not,
+        and on_dead) by living members or has a backlog; CapabilityError for a `start`, since no log is kept.
         """
         broker = self._opened()
         if source.start is not None:
@@ -195,9 +195,7 @@ class MemoryTransport:
 
     async def discard(self, ids: Sequence[str], /, *, sent: bool = False) -> int:
         broker = self._opened()
-        if sent:
-            return sum(broker.letters.sent(id, (), utc(broker.clock.time())) for id in ids)
-        return sum(broker.letters.discard(id) for id in ids)
+        return sum(broker.discard(id, sent=sent) for id in ids)
 
     # Administers
 
