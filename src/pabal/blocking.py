@@ -137,7 +137,9 @@ class BlockingDeadLetters(Bridged[DeadLetters]):
     """The dead letters of a bus; `Blocking.dead_letters`."""
 
     list = iterates(DeadLetters.list)
+    causes = waits(DeadLetters.causes)
     show = waits(DeadLetters.show)
+    edit = waits(DeadLetters.edit)
     redrive = waits(DeadLetters.redrive)
     discard = waits(DeadLetters.discard)
 
