@@ -162,6 +162,32 @@ async def test_no_lease_ends_when_time_is_turned() -> None:
         assert attempts == [1]
 
 
+async def test_what_stands_behind_a_dead_letter_does_not_move() -> None:
+    """A key that is held back, or waits for a retry, has settled; what is redriven or due has not."""
+    bus, seen, mended = Bus("memory://", retry=Backoff(first=0.0)), list[str](), False
+
+    @bus.handler("a", group="g", ordered=True)
+    async def handler(body: str, context: Context) -> None:
+        if body == "late" and context.attempt == 1:
+            raise Retry(after=5.0)
+        if body == "dead" and not mended:
+            raise Reject
+        seen.append(body)
+
+    async with bus.testing() as trial:
+        for body in ("late", "dead", "last"):
+            await bus.publish("a", body, key="k")
+        await trial.settled()
+        await trial.advance(5.0)
+        assert seen == ["late"]
+        await bus.publish("a", "more", key="k")
+        await trial.settled()
+        mended = True
+        await bus.dead_letters.redrive(all=True)
+        await trial.settled()
+        assert seen == ["late", "dead", "last", "more"]
+
+
 async def test_batches_do_not_wait() -> None:
     """A batch is what the test has published; nobody else could bring more."""
     bus, seen = Bus("memory://"), list[list[int]]()

@@ -52,6 +52,12 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
 
+    def may_go(self, entry: Entry) -> bool:
+        """Whether `admit` would let `entry` go out now."""
+        key = entry.message.key
+        lane = self._lanes.get(key) if key is not None else None
+        return lane is None or lane.is_open(entry.sequence)
+
     def admit(self, entry: Entry) -> bool:
         """Whether `entry` may go out now; otherwise it is put behind the one that is out."""
         key = entry.message.key

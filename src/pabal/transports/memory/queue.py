@@ -188,11 +188,10 @@ class Queue:
 
     def is_still(self, now: float) -> bool:
         """Whether nothing is ready, due or in hand."""
+        lanes = self._lanes
+        ready = self._fresh or self._returned if lanes is None else any(map(lanes.may_go, self._ready()))
         return not (
-            self._fresh
-            or self._returned
-            or (self._waiting and self._waiting[0][0] <= now)
-            or any(member.held() for member in self.members)
+            ready or (self._waiting and self._waiting[0][0] <= now) or any(member.held() for member in self.members)
         )
 
     def backlog(self) -> list[Entry]:
