@@ -3,8 +3,10 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -114,11 +116,12 @@ def open_without_rights(path: Path) -> str:
 
 
 @pytest.fixture
-def shared_path(tmp_path: Path) -> Path:
-    """A folder that other users reach too, as pytest's own folders are not."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+def shared_path() -> Iterator[Path]:
+    """A folder that other users reach too; those of pytest are closed again by each run of it that begins."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    return tmp_path
+        yield folder
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["box", "no box"])
