@@ -64,7 +64,9 @@ class Redriving:
         """Send all of them."""
         size = _BATCH if self._rate is None else max(1, min(_BATCH, int(self._rate / _STEPS)))
         for start in range(0, len(ids), size):
-            await self._send(ids[start : start + size])
+            step = ids[start : start + size]
+            await self._keep_pace(len(step))
+            self._tell(await self._box.redrive(step))
         return list(self._results.values())
 
     async def run_until_failure(self, ids: Sequence[str], patience: float) -> list[Redriven]:
@@ -72,21 +74,22 @@ class Redriving:
         if not patience >= 0:
             raise ConfigurationError(f"patience is seconds, at least 0, not {patience!r}")
         for id in ids:
+            await self._keep_pace(1)
             if await self._have_died():
                 break
             letters = [letter async for letter in self._box.parks.letters(LetterFilter(ids=[id]))]
-            await self._send([id])
+            self._tell(await self._box.redrive([id]))
             if self._results[id].error is not None or await self._has_died(letters[0], patience):
                 break
         return list(self._results.values())
 
-    async def _send(self, ids: Sequence[str]) -> None:
-        if self._rate is not None:
-            now = self._clock.time()
-            if self._next > now:
-                await self._clock.sleep(self._next - now)
-            self._next = max(self._next, now) + len(ids) / self._rate
-        self._tell(await self._box.redrive(ids))
+    async def _keep_pace(self, count: int) -> None:
+        if self._rate is None:
+            return
+        now = self._clock.time()
+        if self._next > now:
+            await self._clock.sleep(self._next - now)
+        self._next = max(self._next, now) + count / self._rate
 
     def _tell(self, results: Sequence[Redriven]) -> None:
         self._results.update((result.id, result) for result in results)

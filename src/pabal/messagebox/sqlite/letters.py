@@ -35,8 +35,9 @@ _FITS = {
     "name": "name = :name",
     "reason": "reason = :reason",
     "cause": "(cause = :cause OR substr(cause, 1, length(:cause) + 4) = :cause || ' at ')",
-    "since": "parked >= :since",
-    "until": "parked < :until",
+    # In whole microseconds, as datetimes are.
+    "since": "round(parked * 1000000) >= :since",
+    "until": "round(parked * 1000000) < :until",
 }
 _edits = msgspec.json.Decoder(tuple[Edit, ...]).decode
 
@@ -128,8 +129,8 @@ def _select(connection: sqlite3.Connection, query: str, wanted: LetterFilter, **
         "name": wanted.group,
         "reason": wanted.reason,
         "cause": wanted.cause,
-        "since": None if wanted.since is None else wanted.since.timestamp(),
-        "until": None if wanted.until is None else wanted.until.timestamp(),
+        "since": None if wanted.since is None else round(wanted.since.timestamp() * 1_000_000),
+        "until": None if wanted.until is None else round(wanted.until.timestamp() * 1_000_000),
     }
     values = {name: value for name, value in asked.items() if value is not None}
     table, redriven = ("pabal_redriven", "redriven") if wanted.redriven else ("pabal_dead", "NULL")
