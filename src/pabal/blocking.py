@@ -22,7 +22,7 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
 from pabal.runtime.consumer import Consumer, Pulled
 from pabal.runtime.dead import DeadLetters
-from pabal.runtime.loops import Loop, LoopThread
+from pabal.runtime.loops import Loop, LoopThread, refuse_to_block
 from pabal.trial import Trial
 
 A = TypeVar("A")
@@ -198,11 +198,16 @@ class Blocking(Bridged[Client]):
             loop.stop()
 
     def close(self) -> None:
-        """Close the connection and end its thread; safe to call twice. Not while other threads are in a call."""
-        atexit.unregister(self.close)
+        """Close the connection and end its thread; safe to call twice. Not while other threads are in a call.
+
+        Raises ConfigurationError where an event loop runs, which this would block; it stays open then.
+        """
         with self._opening:
+            if self._opened is not None:
+                refuse_to_block()
             self._closed = True
             opened, self._opened = self._opened, None
+        atexit.unregister(self.close)
         if opened is not None:
             bus, loop = opened
             try:

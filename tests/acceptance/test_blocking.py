@@ -167,6 +167,9 @@ async def test_it_refuses_to_block_a_loop(url: str) -> None:
         blocking.publish("a", 1)
     receipt = await asyncio.to_thread(blocking.publish, "a", 1)
     assert receipt.routed is False
+    with pytest.raises(ConfigurationError, match=r"asyncio\.to_thread"):
+        blocking.close()
+    await asyncio.to_thread(blocking.publish, "a", 2)
     await asyncio.to_thread(blocking.close)
 
 

@@ -35,12 +35,11 @@ class Loop:
         Raises ConfigurationError where an event loop runs, which this would block, and ConnectionFailed once the loop
         has ended.
         """
-        if _is_in_a_loop():
+        try:
+            refuse_to_block()
+        except ConfigurationError:
             coro.close()
-            raise ConfigurationError(
-                "this call would block the event loop that runs here: await the bus's own method instead, "
-                "or make the call on a thread, as in await asyncio.to_thread(...)"
-            )
+            raise
         if self.is_over:
             coro.close()
             raise ConnectionFailed("this was closed, or belongs to the process that this one was forked from")
@@ -97,12 +96,16 @@ class LoopThread(Loop):
             runner.run(_wait(self._stopping))
 
 
-def _is_in_a_loop() -> bool:
+def refuse_to_block() -> None:
+    """Raise ConfigurationError where an event loop runs."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return
+    raise ConfigurationError(
+        "this call would block the event loop that runs here: await the bus's own method instead, "
+        "or make the call on a thread, as in await asyncio.to_thread(...)"
+    )
 
 
 async def _next(items: AsyncIterator[T]) -> T:
