@@ -1,6 +1,7 @@
 """Handlers of batches: what they are given, and how each item ends."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -396,3 +397,34 @@ async def test_an_item_that_is_none(url: str) -> None:
     assert letter.attempts[-1].error == (
         "ConfigurationError: this batch has no item 1: an item is named by its place in the list, from 0 to 0"
     )
+
+
+async def test_middleware_and_what_is_provided_are_of_the_call(url: str) -> None:
+    """Both stand around one call for the whole batch, and fail with it."""
+    bus, seen = Bus(url), Seen()
+
+    class Session:
+        pass
+
+    session = Session()
+    bus.provide(Session, session)
+
+    @bus.around_handling
+    async def around(context: Context, call_next: Callable[[], Awaitable[Any]]) -> Any:
+        seen.add(("before", context.handler, type(context).__name__))
+        try:
+            return await call_next()
+        finally:
+            seen.add(("after", context.message.body))
+
+    @bus.handler("a", group="g", batch=Batch(2), retry=Backoff(attempts=1))
+    async def handler(batch: list[str], given: Session) -> None:
+        assert given is session
+        raise ValueError(len(batch))
+
+    async with bus.running():
+        await bus.publish_many("a", ["x", "y"])
+        found = await letters(bus, 2)
+        name = "test_middleware_and_what_is_provided_are_of_the_call.<locals>.handler (a @ g)"
+        assert await seen.wait(2) == [("before", name, "BatchContext"), ("after", b"x")]
+    assert [letter.attempts[-1].error for letter in found] == ["ValueError: 2"] * 2
