@@ -11,6 +11,9 @@ from msgspec.structs import replace
 from pabal.model.message import Message
 from pabal.model.outcome import Failure, Reason
 
+HOLDING: frozenset[Reason] = frozenset(("exhausted", "rejected", "undecodable", "expired"))
+"""The reasons of the dead letters behind which an ordered group parks what follows of their key."""
+
 MOST_REDRIVEN = 10_000
 """How many letters that were redriven are kept to be read; the one redriven longest ago goes first."""
 

@@ -18,6 +18,7 @@ from pabal.model.outcome import ACKED, Failure, Outcome, Settlement
 from pabal.model.transport import (
     Administers,
     Delivery,
+    OnDead,
     Parks,
     Post,
     Receipt,
@@ -139,10 +140,12 @@ class Stage:
         ordered: bool = False,
         window: int = 100,
         start: Literal["oldest", "new"] | None = None,
+        on_dead: OnDead = "park",
     ) -> Reader:
         """A registered reader."""
+        source = Source(channel, group, ordered, window, start, on_dead=on_dead)
         async with self.within("subscribe() to return"):
-            subscription = await transport.subscribe(Source(channel, group, ordered, window, start))
+            subscription = await transport.subscribe(source)
         return Reader(self, subscription, channel)
 
     async def letters(self, transport: Transport, channel: str | None = None, **wanted: Any) -> list[DeadLetter]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pabal.model.clock import VirtualClock
 from pabal.model.errors import ConfigurationError
-from pabal.model.outcome import ACKED, RELEASED, Outcome, Rejected, Retried
+from pabal.model.outcome import ACKED, RELEASED, Outcome, Reason, Rejected, Retried
 from pabal.model.transport import Delivery, OnDead, Subscription
 from tests.unit.transports.memory import group, ids, letters, opened, publish, settle, status, take
 
@@ -129,6 +129,22 @@ async def test_without_a_key_a_dead_letter_holds_back_nothing() -> None:
     await publish(transport, "z")
     assert ids(await take(reader)) == ["z"]
     await transport.discard([letter.id for letter in await letters(transport)])
+
+
+@pytest.mark.parametrize("reason", ["abandoned", "overflow", "removed", "unrouted"])
+async def test_only_what_ended_in_the_group_holds_back_its_key(reason: Reason) -> None:
+    """What died of something else than its handler, its body or its time holds back nothing."""
+    transport = await opened()
+    reader = await group(transport, ordered=True)
+    await publish(transport, "a1", "a2", keyed=True)
+    await settle(reader, await take(reader), Rejected(reason))
+    assert ids(await take(reader)) == ["a2"]
+    listener = await group(transport, None, ordered=True)
+    await publish(transport, "b1", "b2", keyed=True)
+    await settle(listener, await take(listener), Rejected("rejected"))
+    assert ids(await take(listener)) == ["b2"]
+    with pytest.raises(ConfigurationError, match="on_dead is one of park, continue"):
+        await group(transport, ordered=True, on_dead="drop")
 
 
 async def test_mode_is_one_for_all_members() -> None:

@@ -72,6 +72,7 @@ class Box:
         self._version = 0
         self._pause = LEAST_PAUSE
         self._trouble = Trouble(f"message box {path}")
+        self._reading = Trouble(f"message box {path}: reading it")
         self._file = Path(path)
         self._identity = (0, 0)
         self._synchronous = True
@@ -153,7 +154,9 @@ class Box:
             return _UNWATCHED
         if self._trouble.lasts:
             return min(max(self._trouble.rest(), LEAST_PAUSE), _UNWATCHED)
-        if self._hungry() & self._hot or any(owner.has_chores or owner.eager for owner in self._owned):
+        if self._hungry() & self._hot or any(owner.has_chores for owner in self._owned):
+            return 0.0
+        if self._reading.rest() <= 0 and any(owner.eager for owner in self._owned):
             return 0.0
         if not self._is_hungry():
             return MOST_PAUSE
@@ -209,7 +212,7 @@ class Box:
             if reader.refused is not None:
                 self._forget(reader)
                 arrivals.append((reader, []))
-        if not self._owned or self._trouble.rest() > 0:
+        if not self._owned or self._trouble.rest() > 0 or self._reading.rest() > 0:
             return arrivals
         now = self._clock.time()
         self._owned = self._owned[1:] + self._owned[:1]
@@ -218,7 +221,9 @@ class Box:
                 if deliveries := owner.hand_out(self._connection, now):
                     arrivals.append((owner, deliveries))  # noqa: PERF401 - one by one: what came before trouble counts
         except sqlite3.Error as error:
-            self._trouble.note(explain(error, self.path))
+            self._reading.note(explain(error, self.path))
+        else:
+            self._reading.note(None)
         return arrivals
 
     # The transaction.

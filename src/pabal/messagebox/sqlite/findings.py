@@ -19,6 +19,11 @@ _HUGE_WAL = 1024 * _MEGABYTE
 _LITTLE_SPACE = 1024 * _MEGABYTE
 _NO_SPACE = 100 * _MEGABYTE
 
+_PARKED = (
+    "SELECT g.source, g.name, count(DISTINCT d.key) FROM pabal_dead d JOIN pabal_group g ON g.id = d.holds"
+    " WHERE d.holds IS NOT NULL GROUP BY g.id ORDER BY g.source, g.name"
+)
+
 
 def findings(path: str, *, synchronous: str) -> list[Finding]:
     """Look at the file through a connection of its own; takes as long as reading all of it.
@@ -27,7 +32,13 @@ def findings(path: str, *, synchronous: str) -> list[Finding]:
     """
     try:
         with closing(connect(path)) as connection:
-            return [*_database(connection), _durability(synchronous), *_disk(path), _integrity(connection)]
+            return [
+                *_database(connection),
+                _durability(synchronous),
+                *_disk(path),
+                *_parked(connection),
+                _integrity(connection),
+            ]
     except sqlite3.Error as error:
         raise explain(error, path) from error
 
@@ -65,6 +76,14 @@ def _disk(path: str) -> Iterator[Finding]:
         yield Finding("bad" if free < _NO_SPACE else "weak", f"{free:,} bytes are free on its disk: make room")
     else:
         yield Finding("ok", f"{free:,} bytes are free on its disk")
+
+
+def _parked(connection: sqlite3.Connection) -> Iterator[Finding]:
+    for source, name, keys in connection.execute(_PARKED).fetchall():
+        yield Finding(
+            "weak",
+            f"group {name!r} of {source!r}: {keys:,} keys wait behind their dead letters; redrive or discard these",
+        )
 
 
 def _integrity(connection: sqlite3.Connection) -> Finding:

@@ -86,6 +86,7 @@ def _change(transaction: Transaction, grp: int, group: str, was: Mode, mode: Mod
     members.bury(connection, members.expired(connection, transaction.now))
     connection.execute("UPDATE pabal_group SET taking = ?, on_dead = ? WHERE id = ?", (*mode, grp))
     connection.execute("DELETE FROM pabal_slot WHERE grp = ?", (grp,))
+    connection.execute("UPDATE pabal_dead SET holds = NULL WHERE holds = ?", (grp,))
     _lay_out(connection, grp, mode)
 
 

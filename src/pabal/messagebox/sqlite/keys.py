@@ -13,11 +13,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pabal.model.outcome import Reason
-
-HOLDING: frozenset[Reason] = frozenset(("exhausted", "rejected", "undecodable", "expired"))
-"""The reasons of the dead letters that hold up their key where the group parks; the index has them too."""
-
 AT_ONCE = 32
 """How many messages of a key return at once: more when these are done, so that a long line moves only once."""
 
@@ -25,15 +20,13 @@ Row = tuple[int, int, int, str, str, str | None, bytes, bytes, str | None, int, 
 """id, attempt, redrive, channel, message id, errors, headers, body, key, part, place, and whether it is held."""
 
 _HOLDING = "-{0}place > 0 AND {0}token IS NULL AND {0}key IS NOT NULL AND ({0}due IS NULL OR {0}attempt > 0)"
-_LETTERS = "d.key IS NOT NULL AND d.reason IN ('exhausted', 'rejected', 'undecodable', 'expired')"
 _HELD = (
     "EXISTS (SELECT 1 FROM pabal_message w INDEXED BY pabal_message_holding"  # noqa: S608 - all of it is ours
     f" WHERE {_HOLDING.format('w.')} AND w.grp = m.grp AND w.place = -2 - m.part AND w.key = m.key AND w.id < m.id)"
 )
 _PARKED = (
-    "EXISTS (SELECT 1 FROM pabal_dead d INDEXED BY pabal_dead_holding JOIN pabal_group g ON g.id = m.grp"  # noqa: S608
-    f" WHERE {_LETTERS} AND d.source = g.source AND d.name = g.name AND d.key = m.key"
-    " AND (d.seq IS NULL OR d.seq < m.id))"
+    "EXISTS (SELECT 1 FROM pabal_dead d INDEXED BY pabal_dead_holding"
+    " WHERE d.holds IS NOT NULL AND d.holds = m.grp AND d.key = m.key AND d.seq < m.id)"
 )
 _COLUMNS = (
     "m.id, m.attempt, m.redrive, m.channel, m.message_id, m.errors, m.headers, m.body, m.key, m.part, m.place,"

@@ -33,6 +33,7 @@ class OwnedReader(Reader):
     def __init__(self, source: Source, deliver: Callable[[list[Delivery]], object], *, lease: float) -> None:
         super().__init__(source, deliver, lease=lease)
         self.mode = groups.Mode("owned", source.on_dead)
+        self.parks = source.on_dead == "park" and source.group is not None  # a listener's letters hold up nobody
         self.member = 0
         self._takes = True  # whether it wants a share, as the others know it
         self._until = 0.0  # when the others may declare us dead
@@ -55,7 +56,7 @@ class OwnedReader(Reader):
         self.member = member
         self._takes = True
         self._until = until
-        self._keys = Keys(grp, parks=self.mode.on_dead == "park")
+        self._keys = Keys(grp, parks=self.parks)
         self.stock = Stock(self._keys)
 
     def leave(self, transaction: Transaction, leases: Iterable[Lease], *, last: bool) -> None:  # noqa: ARG002 - all go

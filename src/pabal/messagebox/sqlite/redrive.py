@@ -21,7 +21,7 @@ _AGAIN = (
     " SELECT CASE WHEN EXISTS (SELECT 1 FROM pabal_message WHERE id = seq) THEN NULL ELSE seq END,"
     " ?, ?, ?, 0, redrive + 1, key, channel, message_id, headers, body FROM pabal_dead WHERE id = ? RETURNING id"
 )
-_GONE = "DELETE FROM pabal_dead WHERE id = ? RETURNING source, name, key"
+_GONE = "DELETE FROM pabal_dead WHERE id = ? RETURNING holds, key"
 _KEEP = (
     "INSERT OR REPLACE INTO pabal_redriven (id, source, name, redrive, reason, parked, redriven, sent, channel,"
     " message_id, errors, edits, headers, body)"
@@ -88,8 +88,8 @@ def _redrive(transaction: Transaction, id: str) -> Redriven:
         rows.append(connection.execute(_AGAIN, again).fetchone()[0])
         transaction.ready.add(grp)
     _keep(transaction, int(id), rows)
-    for grp in takers:
-        _set_free(transaction, grp, key)
+    if not routing.owned.isdisjoint(takers):
+        transaction.stir()
     return Redriven(id, message_id, len(takers))
 
 
@@ -123,20 +123,11 @@ def _keep(transaction: Transaction, id: int, rows: list[int]) -> int:
 def _delete(transaction: Transaction, id: int) -> int:
     """Delete a letter, and let its key go on where it held that up; returns 1, or 0 when there is none."""
     gone = transaction.connection.execute(_GONE, (id,)).fetchall()
-    for source, name, key in gone:
-        grp = transaction.routing().find(GroupId(source or "", name or ""))
-        if grp is not None:
-            _set_free(transaction, grp, key)
+    for holds, key in gone:
+        if holds is not None:
+            bring_back(transaction.connection, holds, transaction.routing().part(holds, key, ""), [key])
+            transaction.stir()
     return len(gone)
-
-
-def _set_free(transaction: Transaction, grp: int, key: str | None) -> None:
-    """Let a key of an owned group go on, and let the owner know that something is ready again."""
-    routing = transaction.routing()
-    if grp in routing.owned:
-        if key is not None:
-            bring_back(transaction.connection, grp, routing.part(grp, key, ""), [key])
-        transaction.stir()
 
 
 def _forget(transaction: Transaction) -> None:

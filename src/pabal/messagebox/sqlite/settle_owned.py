@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pabal.messagebox.sqlite.keys import HOLDING, bring_back
+from pabal.messagebox.sqlite.keys import bring_back
 from pabal.messagebox.sqlite.lease import lease_of
 from pabal.messagebox.sqlite.lines import SHORT, Hold, Part
 from pabal.messagebox.sqlite.publish import history
 from pabal.messagebox.sqlite.stock import End
 from pabal.messagebox.sqlite.transaction import Transaction
+from pabal.model.dead import HOLDING
 from pabal.model.outcome import Acked, Outcome, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Delivery, Settled
 
@@ -22,9 +23,9 @@ _GONE = f"DELETE FROM pabal_message WHERE {_ROW}"  # noqa: S608 - a row is a row
 _RETRY_NOW = f"UPDATE pabal_message SET place = 1 + part, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
 _RETRY_LATER = f"UPDATE pabal_message SET place = -2 - part, due = ?, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
 _PARK = (
-    "INSERT INTO pabal_dead (source, name, seq, redrive, attempt, reason, parked, key, channel,"  # noqa: S608
+    "INSERT INTO pabal_dead (source, name, seq, holds, redrive, attempt, reason, parked, key, channel,"  # noqa: S608
     " message_id, errors, headers, body)"
-    " SELECT ?, ?, id, redrive, ?, ?, ?, key, channel, message_id, ?, headers, body"
+    " SELECT ?, ?, id, ?, redrive, ?, ?, ?, key, channel, message_id, ?, headers, body"
     f" FROM pabal_message WHERE {_ROW}"
 )
 
@@ -71,9 +72,9 @@ def _end(reader: OwnedReader, transaction: Transaction, delivery: Delivery, hold
             return End.AGAIN
         case Rejected(reason, failure):
             errors = history((*delivery.errors, failure) if failure is not None else delivery.errors)
-            parked = (delivery.attempt, reason, transaction.now, errors)
+            holds = reader.parks and reason in HOLDING and hold.line.key is not None
+            parked = (reader.grp if holds else None, delivery.attempt, reason, transaction.now, errors)
             execute(_PARK, (reader.source, reader.group, *parked, *row))
-            holds = reason in HOLDING and reader.mode.on_dead == "park"
             return End.AGAIN if holds else End.DONE
         case Released():
             return End.BACK

@@ -71,6 +71,15 @@ def _group(letter: DeadLetter) -> GroupId | None:
     return GroupId(letter.source or "", letter.group) if letter.group is not None else None
 
 
+@saboteur("redriven_goes_first")
+class RedrivesLast(_Redriving):
+    """Puts a redriven message behind all others of its key."""
+
+    def post(self, letter: DeadLetter) -> Post:
+        """At the end."""
+        return Post(letter.message, group=_group(letter), redrive=letter.redrives + 1)
+
+
 @saboteur("redrive_reaches_the_group_that_failed")
 class RedrivesUnderANewId(_Redriving):
     """Gives a redriven message a new id."""

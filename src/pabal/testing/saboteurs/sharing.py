@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -216,10 +217,45 @@ class IgnoresStart(TamperedTransport):
         return await super().subscribe(replace(source, start=None))
 
 
-@saboteur("keys_stay_in_order", "retry_holds_up_its_key_alone")
+@saboteur(
+    "keys_stay_in_order",
+    "retry_holds_up_its_key_alone",
+    "order_outlives_coming_and_going",
+    "order_outlives_silence",
+)
 class ForgetsOrder(TamperedTransport):
     """Reads an ordered group like any other."""
 
     async def subscribe(self, source: Source, /) -> Subscription:
         """Without order."""
+        return await super().subscribe(replace(source, ordered=False))
+
+
+@saboteur("dead_letter_parks_its_key", "redriven_goes_first", "discarded_letter_frees_its_key")
+class ParksNoKey(TamperedTransport):
+    """Lets the later messages of a key go on, whatever became of one before."""
+
+    async def subscribe(self, source: Source, /) -> Subscription:
+        """Always to go on."""
+        return await super().subscribe(replace(source, on_dead="continue"))
+
+
+@saboteur("key_continues_where_asked")
+class ParksEveryKey(TamperedTransport):
+    """Holds back the later messages of a key whose message died, though they were to go on."""
+
+    async def subscribe(self, source: Source, /) -> Subscription:
+        """Always to wait."""
+        return await super().subscribe(replace(source, on_dead="park"))
+
+
+@saboteur("group_is_read_one_way")
+class ReadsAnyWay(TamperedTransport):
+    """Lets a group be read as it is, however a subscriber asks for it."""
+
+    async def subscribe(self, source: Source, /) -> Subscription:
+        """The way that is not refused."""
+        for ordered, on_dead in ((source.ordered, source.on_dead), (True, "park"), (True, "continue")):
+            with suppress(ConfigurationError):
+                return await super().subscribe(replace(source, ordered=ordered, on_dead=on_dead))
         return await super().subscribe(replace(source, ordered=False))

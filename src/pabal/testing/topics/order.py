@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
 
-from pabal.model.errors import CapabilityError
+from pabal.model.errors import CapabilityError, ConfigurationError
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Retried
 from pabal.model.transport import Delivery, Settled, Source
 from pabal.testing.broken import PromiseBroken, expect, expect_that
 from pabal.testing.promise import ORDER_BY_KEY, SETTLES_EACH, has, lacks, promise
-from pabal.testing.stage import Reader, Stage, raised
+from pabal.testing.stage import Reader, Stage, ids, raised
 
 DELAY = 2.0
+LEASE = 3.0
 KEYS = tuple(f"key-{number}" for number in range(5))
 EACH = 12
 
@@ -32,10 +35,16 @@ class _Handled:
         self._at: dict[str, Reader] = {}
         self._changed = asyncio.Event()
 
-    async def member(self, reader: Reader) -> None:
-        """Take and settle for ever; after a retry what follows of that key in the same batch is given back."""
-        while True:
+    async def member(self, reader: Reader, batches: int | None = None) -> None:
+        """Take and settle; after a retry what follows of that key in the same batch is given back.
+
+        After so many `batches` it closes with the next in hand; None: it goes on for ever.
+        """
+        for number in count():
             got = await reader.subscription.receive(10)
+            if number == batches:
+                await reader.close()
+                return
             settled = [Settled(delivery, outcome) for delivery, outcome in self._outcomes(reader, got)]
             await asyncio.sleep(0)  # the others have their turn while these are in hand
             for delivery in got:
@@ -155,6 +164,83 @@ async def order_outlives_closing(stage: Stage) -> None:
         reader = await stage.subscribe(transport, channel, "ordered", ordered=True)
     numbers += [int(delivery.message.body) for _ in range(6) for delivery in await reader.handle(1)]
     expect(numbers, list(range(10)), "the order in which one key is done")
+
+
+def _has(attempts: Mapping[str, Sequence[int]], most: int) -> bool:
+    return max(map(len, attempts.values()), default=0) >= most
+
+
+@promise(has("groups", "order"), SETTLES_EACH)
+async def order_outlives_coming_and_going(stage: Stage) -> None:
+    """Members come, and close with messages in hand: each key is handled in order all the same, and whole."""
+    connections, channel = [await stage.connect() for _ in range(5)], stage.channel("ordered")
+    readers = [await stage.subscribe(each, channel, "ordered", ordered=True, window=10) for each in connections[:3]]
+    handled, line = _Handled(stage, lambda _key, _number: ACKED), _line(stage, channel)
+    attempts = handled.attempts
+    async with asyncio.TaskGroup() as tasks:
+        members = [
+            tasks.create_task(handled.member(reader, batches), name="member")
+            for reader, batches in zip(readers, (None, 2, 3), strict=True)
+        ]
+        for connection, start in zip(connections[2:], range(0, len(line), len(line) // 3), strict=True):
+            await stage.publish(connections[0], line[start : start + len(line) // 3])
+            await handled.until(partial(_has, attempts, start // len(KEYS)), "some of a key to be done")
+            reader = await stage.subscribe(connection, channel, "ordered", ordered=True, window=10)
+            members.append(tasks.create_task(handled.member(reader), name="member"))
+        await handled.until(lambda: all(len(attempts[key]) >= EACH for key in KEYS), "every key to be done")
+        for member in members:
+            member.cancel()
+    for key in KEYS:
+        expect(attempts[key], list(range(EACH)), f"the attempts of {key} in their order")
+
+
+@promise(has("groups", "order"), SETTLES_EACH)
+async def order_outlives_silence(stage: Stage) -> None:
+    """What a member has in hand that gives no sign of life comes to others before what follows of its key."""
+    connections, channel = [await stage.connect(lease=LEASE) for _ in range(3)], stage.channel("ordered")
+    readers = [await stage.subscribe(each, channel, "ordered", ordered=True, window=5) for each in connections]
+    handled = _Handled(stage, lambda _key, _number: ACKED)
+    attempts = handled.attempts
+    async with asyncio.TaskGroup() as tasks:
+        await stage.publish(connections[0], _line(stage, channel))
+        silent = await readers[0].some(5)
+        members = [tasks.create_task(handled.member(reader), name="member") for reader in readers[1:]]
+        if readers[0].subscription.lease is not None:
+            await stage.live(connections[1], LEASE * 1.5, step=LEASE / 12)
+        await readers[0].close()
+        await handled.until(lambda: all(len(attempts[key]) >= EACH for key in KEYS), "every key to be done")
+        for member in members:
+            member.cancel()
+    expect_that(len(silent) > 0, "the silent member to have something in hand", silent)
+    for key in KEYS:
+        expect(attempts[key], list(range(EACH)), f"the attempts of {key} in their order")
+
+
+@promise(has("groups", "order", "administers"))
+async def group_is_read_one_way(stage: Stage) -> None:
+    """A group is read ordered or not, with one on_dead; it changes only without living members and a backlog."""
+    transport, other, channel = await stage.connect(), await stage.connect(), stage.channel("one-way")
+    ways = [
+        Source(channel, "group", ordered=True),
+        Source(channel, "group", ordered=True, on_dead="continue"),
+        Source(channel, "group"),
+    ]
+    for way in ways:
+        reader = await stage.subscribe(transport, channel, "group", ordered=way.ordered, on_dead=way.on_dead)
+        messages = stage.messages(channel, 1)
+        for there in ("living members", "a backlog"):
+            for another in ways:
+                if another != way:
+                    error = await raised(other.subscribe, another)
+                    expect_that(
+                        isinstance(error, ConfigurationError), f"ConfigurationError while there are {there}", error
+                    )
+            if there == "living members":
+                await reader.close()
+                await stage.publish(transport, messages)
+        reader = await stage.subscribe(other, channel, "group", ordered=way.ordered, on_dead=way.on_dead)
+        expect(ids(await reader.handle(1)), ids(messages), "what is read the one way")
+        await reader.close()
 
 
 @promise(has("groups"), lacks("order"))

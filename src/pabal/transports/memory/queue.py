@@ -10,6 +10,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from pabal.model.clock import Timer
+from pabal.model.dead import HOLDING
+from pabal.model.outcome import Reason
 from pabal.model.transport import GroupStatus, Source
 from pabal.transports.memory.lanes import Entry, Lanes
 
@@ -108,9 +110,9 @@ class Queue:
         if self._lanes is not None and (follower := self._lanes.end(entry)) is not None:
             self.insert(follower)
 
-    def bury(self, entry: Entry) -> None:
-        """A message that was out is a dead letter."""
-        if self._lanes is None or self.mode == "continue":
+    def bury(self, entry: Entry, reason: Reason) -> None:
+        """A message that was out is a dead letter; a listener's holds back nothing."""
+        if self._lanes is None or self.mode == "continue" or self.group is None or reason not in HOLDING:
             self.end(entry)
             return
         entry.ended = True

@@ -101,7 +101,7 @@ class MemorySubscription:
                 case Rejected(reason, failure):
                     errors = entry.errors + ((failure,) if failure is not None else ())
                     self._broker.bury(entry, reason, errors, source=queue.source, group=queue.group)
-                    queue.bury(entry)
+                    queue.bury(entry, reason)
         return settlements
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from msgspec.structs import replace
 
@@ -16,7 +17,7 @@ from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven, 
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message, new_id
 from pabal.model.names import check_group, check_source
-from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
+from pabal.model.transport import Finding, GroupId, GroupStatus, OnDead, Post, Receipt, Source
 from pabal.transports.memory.broker import Broker, check_size
 from pabal.transports.memory.subscription import MemorySubscription, check_window
 
@@ -113,6 +114,8 @@ class MemoryTransport:
         if source.group is not None:
             check_group(source.group)
         check_window(source.window)
+        if source.on_dead not in get_args(OnDead):
+            raise ConfigurationError(f"on_dead is one of {', '.join(get_args(OnDead))}, not {source.on_dead!r}")
         subscription = MemorySubscription(
             broker,
             broker.join(source),

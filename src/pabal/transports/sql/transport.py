@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from msgspec.structs import replace
 
@@ -26,7 +26,7 @@ from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message
 from pabal.model.names import check_group, check_source
-from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
+from pabal.model.transport import Finding, GroupId, GroupStatus, OnDead, Post, Receipt, Source
 from pabal.transports.sql.requests import WINDOW, Replies, new_address, pattern
 from pabal.transports.sql.subscription import SqliteSubscription, check_window
 
@@ -137,8 +137,8 @@ class SqliteTransport:
         if source.group is not None:
             check_group(source.group)
         check_window(source.window)
-        if source.on_dead not in ("park", "continue"):
-            raise ConfigurationError(f"on_dead is park or continue, not {source.on_dead!r}")
+        if source.on_dead not in get_args(OnDead):
+            raise ConfigurationError(f"on_dead is one of {', '.join(get_args(OnDead))}, not {source.on_dead!r}")
         if source.start is not None:
             raise CapabilityError(
                 f"{self} keeps no log to start in: a group begins with the next message; leave out start="

@@ -77,12 +77,14 @@ CREATE INDEX pabal_message_holding ON pabal_message (grp, place, key)
 
 -- source and name: the group that failed, as people know it; name is NULL for a listener.
 -- seq: the id that the message had, its place in the group when it is sent again.
+-- holds: the owned group in which it holds up its key; NULL: none.
 -- cause: what the last attempt failed of; empty where no exception is known.
 CREATE TABLE pabal_dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     source TEXT,
     name TEXT,
     seq INTEGER,
+    holds INTEGER,
     redrive INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     reason TEXT NOT NULL,
@@ -97,9 +99,7 @@ CREATE TABLE pabal_dead (
     headers BLOB NOT NULL,
     body BLOB NOT NULL
 );
--- The dead letters that hold up their key where an owned group parks.
-CREATE INDEX pabal_dead_holding ON pabal_dead (source, name, key)
-    WHERE key IS NOT NULL AND reason IN ('exhausted', 'rejected', 'undecodable', 'expired');
+CREATE INDEX pabal_dead_holding ON pabal_dead (holds, key) WHERE holds IS NOT NULL;
 CREATE INDEX pabal_dead_message ON pabal_dead (message_id);
 
 -- Letters that were redriven, under their own ids, to be read for a while; the newest 10,000 stay.
