@@ -84,4 +84,4 @@ async def letters_of(url: str, box: str | None) -> AsyncIterator[DeadLetters]:
 
 async def size(letters: DeadLetters, ids: Sequence[str] | None, chosen: Choice) -> int:
     """How many are chosen."""
-    return len(ids) if ids else sum(cause.count for cause in await letters.causes(**chosen))
+    return len(set(ids)) if ids else sum(cause.count for cause in await letters.causes(**chosen))

@@ -28,7 +28,7 @@ from pabal.cli.choosing import (
 )
 from pabal.cli.letters import CAUSE_HEADINGS, LETTER_HEADINGS, cause_row, letter_line, letter_row, letter_text
 from pabal.cli.options import AsJson, Url, examples
-from pabal.cli.printing import PagedTable, complain, counted, note, say, say_json, say_table
+from pabal.cli.printing import PagedTable, complain, counted, note, progress, say, say_json, say_table
 from pabal.model.dead import Cause, DeadLetter
 from pabal.model.errors import ConfigurationError
 from pabal.runtime.choosing import Choice
@@ -173,7 +173,8 @@ def discard(
             wanted = await size(letters, ids, chosen)
             if wanted and not yes and sys.stdin.isatty():
                 typer.confirm(f"Delete {counted(wanted, 'dead letter')} for good?", abort=True, err=True)
-            return await letters.discard(ids or None, all=all, **chosen), wanted
+            with progress("discarding", wanted) as advance:
+                return await letters.discard(ids or None, all=all, progress=advance, **chosen), wanted
 
     discarded, wanted = asyncio.run(run())
     if json:

@@ -17,6 +17,8 @@ from pabal.runtime.box import Box
 from pabal.runtime.choosing import Choice, chosen, wanted
 from pabal.runtime.redriving import Progress, Redriving, follows, rehearse
 
+_BATCH = 100
+
 
 class DeadLetters:
     """The dead letters of a bus; `Bus.dead_letters`.
@@ -136,12 +138,28 @@ class DeadLetters:
             return await redriving.run_until_failure(await _ids(box, selected), patience)
         return await redriving.run(await _ids(box, selected))
 
-    async def discard(self, ids: Sequence[str] | None = None, *, all: bool = False, **choice: Unpack[Choice]) -> int:
-        """Delete the chosen dead letters for good; returns how many there were."""
+    async def discard(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        all: bool = False,
+        progress: Callable[[int], object] | None = None,
+        **choice: Unpack[Choice],
+    ) -> int:
+        """Delete the chosen dead letters for good; returns how many there were.
+
+        `progress` is called with how many were tried, some at a time.
+        """
         selected = chosen(ids, choice, all=all)
         box = await self._reach()
         found = await _ids(box, selected)
-        return await box.parks.discard(found) if found else 0
+        discarded = 0
+        for start in range(0, len(found), _BATCH):
+            batch = found[start : start + _BATCH]
+            discarded += await box.parks.discard(batch)
+            if progress is not None:
+                progress(len(batch))
+        return discarded
 
 
 async def _ids(box: Box, wanted: LetterFilter) -> Sequence[str]:

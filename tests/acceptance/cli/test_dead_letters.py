@@ -79,7 +79,7 @@ def test_discarding_deletes_what_is_named(pabal: Program) -> None:
     """By id or all of them; an id that is none is a failure."""
     pabal.run("publish", BOX, "channel21", "ping", "--count", "4")
     first, *_ = [letter.id for letter in letters(pabal)]
-    assert "discarded 1 dead letter\n" == pabal.run("dead", "discard", BOX, first)
+    assert "discarded 1 dead letter\n" == pabal.run("dead", "discard", BOX, first, first)
     out, err = pabal.outcome("dead", "discard", BOX, first, code=1)
     assert "discarded 0 dead letters\n" == out
     assert 1 == len(err.splitlines())
