@@ -17,7 +17,7 @@ UV := $(TOOLS)/bin/uv
 RUN := $(UV) run --no-sync
 
 # The extras that tests and type checks need.
-EXTRAS := --extra demo --extra reload --extra telemetry
+EXTRAS := --extra demo --extra nats --extra redis --extra reload --extra telemetry
 
 # uv takes the Python that make was given and never fetches one. It trusts the certificates that the system and
 # pip trust, so that it works behind a company's proxy where they do.
