@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeAlias, get_args
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import inspect
@@ -68,12 +69,12 @@ class JsonCodec:
         for unknown in _unknown_classes(type):
             raise TypeError(f"neither msgspec nor Pydantic decodes {unknown.__name__}; use a Struct or a dataclass")
         json = msgspec.json.Decoder(type, dec_hook=_decode_model).decode
-        takes_text = str in get_args(type)
+        takes_text = _takes_text(inspect.type_info(type))
 
         def decode(body: bytes, content_type: str | None) -> Any:
-            if takes_text and is_text(content_type):
-                return _text(body)
             try:
+                if takes_text and is_text(content_type):
+                    return msgspec.convert(_text(body), type)
                 return json(body)
             except _UNREADABLE as error:
                 raise CodecError(f"the body is no {getattr(type, '__name__', type)}: {error}") from error
@@ -129,7 +130,28 @@ def _encode_model(value: Any) -> Any:
 
 
 def _decode_model(cls: Any, value: Any) -> Any:
-    return cls.model_validate_json(msgspec.json.encode(value))
+    try:
+        return cls.model_validate_json(msgspec.json.encode(value))
+    except ValueError as error:
+        # Pydantic's text has many lines; one says what is wrong.
+        found = error.errors(include_url=False) if hasattr(error, "errors") else ()
+        text = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in found)
+        raise ValueError(text or str(error)) from error
+
+
+def _takes_text(info: inspect.Type) -> bool:
+    """Whether text itself can be a value of a type, as `str | None`, a Literal of strings or a StrEnum."""
+    if isinstance(info, inspect.Metadata):
+        return _takes_text(info.type)
+    if isinstance(info, inspect.UnionType):
+        return any(map(_takes_text, info.types))
+    if isinstance(info, inspect.LiteralType):
+        return any(isinstance(value, str) for value in info.values)
+    return isinstance(info, inspect.StrType) or (isinstance(info, inspect.EnumType) and _is_text_enum(info.cls))
+
+
+def _is_text_enum(cls: type[Enum]) -> bool:
+    return any(isinstance(member.value, str) for member in cls)
 
 
 def _unknown_classes(type: Any) -> Iterator[type[Any]]:

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from enum import Enum, StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import pydantic
@@ -35,6 +36,14 @@ class Model(pydantic.BaseModel):
 class Box(msgspec.Struct, Generic[T]):
     content: T
     more: "list[Box[T]]" = []
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Size(Enum):
+    BIG = "big"
 
 
 class Unknown:
@@ -131,6 +140,13 @@ def test_values_that_cannot_be_sent(value: object) -> None:
         (b'"hi"', "text/json", str | None, "hi"),
         (b"null", JSON, str | None, None),
         (b"null", "text/plain", str | None, "null"),
+        (b"5", "text/plain", str | int, "5"),
+        (b"red", "text/plain", Colour, Colour.RED),
+        (b'"red"', JSON, Colour, Colour.RED),
+        (b"big", "text/plain", Size | None, Size.BIG),
+        (b"up", "text/plain", Literal["up", "down"], "up"),
+        (b"long", "text/plain", Annotated[str, msgspec.Meta(min_length=4, title="A word")], "long"),
+        (b'["hi"]', "text/plain", list[str], ["hi"]),
         (b"null", JSON, None, None),
         (b'{"a":1}', JSON, Any, {"a": 1}),
         (b'{"a":1}', "application/vnd.x+json", Any, {"a": 1}),
@@ -153,6 +169,11 @@ def test_bodies_become_values(body: bytes, content_type: str | None, type: Any, 
         (b"\xff", None, str),
         (b"\xff", "text/plain", str | None),
         (b"\xff", "text/plain", Any),
+        (b"hi", "text/plain", list[str]),
+        (b"hi", "text/plain", dict[str, str]),
+        (b"blue", "text/plain", Colour),
+        (b"left", "text/plain", Literal["up", "down"]),
+        (b"hi", "text/plain", Annotated[str, msgspec.Meta(min_length=4)]),
         (b"{", JSON, Any),
         (b'"\xff"', JSON, Any),
         (b"[" * 100_000, JSON, Any),
@@ -171,6 +192,19 @@ def test_bodies_that_are_not_what_was_asked_for(body: bytes, content_type: str |
     """Whatever is wrong with a body, the error is a CodecError: the message ends as undecodable, not the worker."""
     with pytest.raises(CodecError, match="the body is no "):
         codec.decode(body, content_type, type)
+
+
+def test_what_a_model_lacks_is_said_in_one_line() -> None:
+    """The error of a message is one line; it names each field that is wrong, as Pydantic does."""
+    error = raised(lambda: codec.decode(b'{"count":0}', JSON, Model))
+    assert "the body is no Model: item: Field required; count: Input should be greater than or equal to 1" == str(error)
+
+
+@pytest.mark.parametrize("value", [Colour.RED, Size.BIG, "up", "long"])
+def test_text_comes_back_as_its_type(value: object) -> None:
+    """What a channel's type allows is sent and read as that type, text with a meaning too."""
+    kind = type(value) if isinstance(value, Enum) else Literal["up", "long"]
+    assert value == codec.decode(*codec.encode(value), kind)
 
 
 @given(
