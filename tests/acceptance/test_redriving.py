@@ -56,7 +56,7 @@ async def test_a_dry_run_sends_nothing(url: str, box: str | None) -> None:
         results = await shop.bus.dead_letters.redrive(all=True, dry_run=True)
         assert [
             Redriven(id, failed.message.id, to=("g of a",)),
-            Redriven(unrouted.id, unrouted.message.id, to=("any listener of nobody.b",)),
+            Redriven(unrouted.id, unrouted.message.id, to=("whoever may listen to nobody.b",)),
         ] == list(results)
         assert before == await letters(shop.bus, 2)
         assert [] == shop.seen
@@ -83,7 +83,7 @@ async def test_a_dry_run_finds_the_groups_there_are(url: str) -> None:
             pass
         gone, unrouted = await bus.dead_letters.redrive(all=True, dry_run=True)
         assert "there is no group 'goes' of 'a.b'" == gone.error
-        assert ((), ("late of a.>", "any listener of a.c")) == (gone.to, unrouted.to)
+        assert ((), ("late of a.>", "whoever may listen to a.c")) == (gone.to, unrouted.to)
 
 
 async def test_a_redrive_keeps_its_rate(url: str) -> None:
@@ -145,7 +145,7 @@ async def test_stops_at_the_first_that_dies_again(url: str) -> None:
         assert [None, None] == [result.error for result in results[:2]]
         error = f"it was sent, and became dead letter {again.id} (exhausted: ValueError: 2 is bad)"
         assert error == results[2].error
-        assert (1, 1) == (results[2].receivers, again.redrives)
+        assert (1, 1, again.id) == (results[2].receivers, again.redrives, results[2].became)
         assert {2, 3, 4} == {int(letter.message.body) for letter in await letters(shop.bus, 3)}
         assert [0, 1] == shop.seen
         assert [*ids[:3], ids[2]] == [result.id for result in told]

@@ -75,6 +75,11 @@ def check_chosen(ids: Sequence[str] | None, chosen: Choice, *, all: bool) -> Non
         )
 
 
+def none_found(chosen: Choice, what: str = "dead letters") -> str:
+    """What a person is told when there is nothing that fits."""
+    return f"no {what}" if all(value is None for value in chosen.values()) else f"no {what} that fit"
+
+
 @asynccontextmanager
 async def letters_of(url: str, box: str | None) -> AsyncIterator[DeadLetters]:
     """The dead letters of `url`, kept in `box` where that is given."""

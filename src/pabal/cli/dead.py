@@ -24,6 +24,7 @@ from pabal.cli.choosing import (
     check_chosen,
     choice,
     letters_of,
+    none_found,
     size,
 )
 from pabal.cli.letters import CAUSE_HEADINGS, LETTER_HEADINGS, cause_row, letter_line, letter_row, letter_text
@@ -95,7 +96,7 @@ def list_letters(
                 else:
                     table.add(letter_row(letter))
         if not table.end() and not json:
-            note("no redriven letters" if redriven else "no dead letters")
+            note(none_found(chosen, "redriven letters" if redriven else "dead letters"))
 
     asyncio.run(run())
 
@@ -112,7 +113,7 @@ def _list_causes(url: str, box: str | None, chosen: Choice, *, json: bool) -> No
     elif found:
         say_table(CAUSE_HEADINGS, map(cause_row, found))
     else:
-        note("no dead letters")
+        note(none_found(chosen))
 
 
 @app.command(epilog=examples("pabal dead show sqlite:///todo.db 17", "pabal dead show sqlite:///todo.db 17 --json"))

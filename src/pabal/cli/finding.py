@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pabal.bus import Bus
 from pabal.model.errors import ConfigurationError, PabalError
+from pabal.runtime.cause import cause_of
 
 
 class ImportFailed(PabalError):
@@ -45,8 +46,14 @@ def _import(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise ConfigurationError(f"there is no module {error.name!r} in {Path.cwd()} or installed") from None
-        raise ImportFailed(f"{name} cannot be imported: {error}") from error
+        raise ImportFailed(f"{name} cannot be imported: {error}{_place(error)}") from error
     except PabalError:
         raise
     except Exception as error:  # the module is the user's and may raise anything
-        raise ImportFailed(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ImportFailed(f"{name} cannot be imported: {type(error).__name__}: {error}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's code; a SyntaxError says it itself."""
+    place = cause_of(error).partition(" at ")[2]
+    return f" ({place})" if place and not isinstance(error, SyntaxError) else ""

@@ -53,13 +53,14 @@ class LetterLine(msgspec.Struct, kw_only=True):
 
 
 class RedrivenLine(msgspec.Struct):
-    """What became of a redrive as JSON; `to` is there in a dry run only."""
+    """What became of a redrive as JSON; `to` is there in a dry run only, `became` when it is a dead letter again."""
 
     id: str
     message_id: str | None
     receivers: int | None
     error: str | None
     to: tuple[str, ...] | UnsetType = UNSET
+    became: str | UnsetType = UNSET
 
 
 def letter_line(letter: DeadLetter) -> LetterLine:
@@ -94,12 +95,19 @@ def _edit_line(edit: Edit) -> EditLine:
 def redriven_line(redriven: Redriven, *, dry: bool) -> RedrivenLine:
     """What became of a redrive, or would, as JSON."""
     return RedrivenLine(
-        redriven.id, redriven.message_id, redriven.receivers, redriven.error, redriven.to if dry else UNSET
+        redriven.id,
+        redriven.message_id,
+        redriven.receivers,
+        redriven.error,
+        redriven.to if dry else UNSET,
+        redriven.became or UNSET,
     )
 
 
 def redriven_text(redriven: Redriven, *, dry: bool) -> str:
     """What became of a redrive, or would, to a person."""
+    if redriven.became is not None:
+        return f"{redriven.id} came back: {redriven.error}"
     if redriven.error is not None:
         return f"{redriven.id} {'would stay' if dry else 'stays'}: {redriven.error}"
     if dry:

@@ -21,12 +21,14 @@ from pabal.cli.choosing import (
     check_chosen,
     choice,
     letters_of,
+    none_found,
     size,
 )
 from pabal.cli.letters import redriven_line, redriven_text
 from pabal.cli.options import AsJson, Url, duration, examples
 from pabal.cli.printing import complain, counted, encoded, note, plain, progress, put
 from pabal.model.dead import Redriven
+from pabal.runtime.choosing import Choice
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +62,9 @@ class _Told:
 
     def failed(self) -> int:
         return sum(result.error is not None for result in self.last.values())
+
+    def came_back(self) -> int:
+        return sum(result.became is not None for result in self.last.values())
 
 
 def redrive(
@@ -129,14 +134,17 @@ def redrive(
     except KeyboardInterrupt:
         complain(f"interrupted: {counted(len(told.last) - told.failed(), 'dead letter')} sent, the others stay")
         raise typer.Exit(1) from None
-    _sum_up(told, total, dry=dry_run)
+    _sum_up(told, total, chosen, dry=dry_run)
 
 
-def _sum_up(told: _Told, total: int, *, dry: bool) -> None:
-    failed, tried = told.failed(), len(told.last)
+def _sum_up(told: _Told, total: int, chosen: Choice, *, dry: bool) -> None:
+    failed, back, tried = told.failed(), told.came_back(), len(told.last)
     if not tried:
-        note("no dead letters")
+        note(none_found(chosen))
     if failed:
-        left = f", {total - tried} not tried" if total > tried else ""
-        complain(f"{counted(failed, 'dead letter')} {'would stay' if dry else 'stayed'}, {tried - failed} sent{left}")
+        stayed = f"{counted(failed - back, 'dead letter')} {'would stay' if dry else 'stayed'}" if failed > back else ""
+        came_back = f"{counted(back, 'dead letter')} came back" if back else ""
+        others = f"{tried - failed} {'would be sent' if dry else 'sent'}"
+        left = f"{total - tried} not tried" if total > tried else ""
+        complain(", ".join(filter(None, (stayed, came_back, others, left))))
         raise typer.Exit(1)

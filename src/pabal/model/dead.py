@@ -203,6 +203,7 @@ class Redriven(msgspec.Struct, frozen=True):
         receivers: how many groups and listeners got it; None: the transport cannot know, or it was a dry run.
         error: why it stays a dead letter, or that it became one again; None: it was sent.
         to: in a dry run, whom it would go to.
+        became: the id of the dead letter that it became again; None: of none that is known.
     """
 
     id: str
@@ -210,3 +211,4 @@ class Redriven(msgspec.Struct, frozen=True):
     receivers: int | None = None
     error: str | None = None
     to: tuple[str, ...] = ()
+    became: str | None = None

@@ -142,7 +142,7 @@ def plan_reader(needs: Needs, bus: BusNeeds, can: Capabilities) -> list[Line]:
             "what follows a dead letter waits",
             "the transport keeps the dead letters and knows their keys",
             "the transport does not keep the dead letters, so it cannot know which key has one",
-            'say on_dead="continue", or let a transport that can keep them (no dead_letters=URL)',
+            'say on_dead="continue", or leave out dead_letters= on a transport that keeps them',
             kept=can.parks and bus.box is None,
         )
     if needs.start:

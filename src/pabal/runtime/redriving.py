@@ -39,7 +39,7 @@ def _rehearsed(letter: DeadLetter, groups: Sequence[GroupStatus] | None) -> Redr
         if groups is not None and id not in [GroupId(group.source, group.name) for group in groups]:
             return Redriven(letter.id, message.id, error=f"there is no group {id.name!r} of {id.source!r}")
         return Redriven(letter.id, message.id, to=(f"{id.name} of {id.source}",))
-    listeners = (f"any listener of {letter.source or channel}",)
+    listeners = (f"whoever may listen to {letter.source or channel}",)
     if letter.reason != "unrouted":
         return Redriven(letter.id, message.id, to=listeners)
     takers = () if groups is None else [f"{g.name} of {g.source}" for g in groups if matcher(g.source)(channel)]
@@ -124,7 +124,7 @@ class Redriving:
             if found.redrives == sent.redrives + 1 and follows(found, sent):
                 why = f": {found.attempts[-1].error}" if found.attempts else ""
                 error = f"it was sent, and became dead letter {found.id} ({found.reason}{why})"
-                self._tell([msgspec.structs.replace(self._results[sent.id], error=error)])
+                self._tell([msgspec.structs.replace(self._results[sent.id], error=error, became=found.id)])
                 return True
         return False
 

@@ -80,6 +80,7 @@ class Redriven(Line):
     receivers: int | None
     error: str | None
     to: list[str] | UnsetType = UNSET
+    became: str | UnsetType = UNSET
 
 
 class Discarded(Line):

@@ -118,8 +118,10 @@ def test_what_comes_back_shows_its_past(mending: Program) -> None:
     out, err = mending.outcome("dead", "redrive", BOX, "--all", "--stop-on-failure", code=1)
     stop(running)
     (again,) = letters(mending)
-    assert f"it was sent, and became dead letter {again.id} (exhausted: ValueError: no such item)" in out
-    assert "1 dead letter stayed, 0 sent" in err
+    assert (
+        f"{letter.id} came back: it was sent, and became dead letter {again.id} (exhausted: ValueError: no such " in out
+    )
+    assert "1 dead letter came back, 0 sent" in err
     shown = mending.run("dead", "show", BOX, again.id)
     assert f"before, as dead letter {letter.id} (undecodable, save):" in shown
     first, second, third = (shown.index(text) for text in ("missing required field", "by ann", "since then:"))
@@ -234,7 +236,7 @@ def test_letters_are_chosen_and_counted(mending: Program) -> None:
             ("--until", "2999-01-01T00:00+09:00", "--since", "2000-01-01"),
         )
     ]
-    assert "no dead letters\n" == mending.outcome("dead", "list", BOX, "--by-cause", "--group", "other")[1]
+    assert "no dead letters that fit\n" == mending.outcome("dead", "list", BOX, "--by-cause", "--group", "other")[1]
     mending.run("dead", "redrive", BOX, "--cause", "ValueError", "--since", "1h")
     assert ["undecodable", "unrouted"] == [letter.reason for letter in letters(mending)]
     assert "discarded 1 dead letter\n" == mending.run("dead", "discard", BOX, "--reason", "undecodable")
@@ -287,7 +289,7 @@ def test_stopping_says_what_was_not_tried(mending: Program) -> None:
     sent, died = [parse(line, shapes.Redriven) for line in out.splitlines()]
     assert (sent.id, None) == (died.id, sent.error)
     assert died.error is not None
-    assert "1 dead letter stayed, 0 sent, 2 not tried" in err
+    assert "1 dead letter came back, 0 sent, 2 not tried" in err
     assert 3 == len(letters(mending))
 
 

@@ -211,7 +211,7 @@ def test_a_process_that_fails_at_once_is_started_ever_later(pabal: Program) -> N
     (pabal.folder / "fails.py").write_text("raise OSError('away')\n")
     supervisor = pabal.start("worker", "fails:bus", "--processes", "1")
     for pause in ("0.5 s", "1 s"):
-        assert "[1] pabal: fails cannot be imported: OSError: away" == supervisor.note("away")
+        assert "[1] pabal: fails cannot be imported: OSError: away (fails.py:1 <module>)" == supervisor.note("away")
         assert supervisor.note("pabal: process 1 ended with exit code 1 after").endswith(f"starts in {pause}")
     supervisor.process.terminate()
     assert ("", "draining all processes; another signal ends them at once\n1 process drained\n") == supervisor.end()
