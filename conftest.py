@@ -16,6 +16,8 @@ from sybil import Example, Sybil
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+pytest_plugins = ["tests.servers.plugin"]
+
 
 def enter(namespace: dict[str, Any]) -> None:
     namespace["__name__"] = "__main__"

