@@ -65,6 +65,8 @@ class Owned(RuleBasedStateMachine):
     """Up to four members of one ordered group, on one file and one clock."""
 
     on_dead: OnDead = "park"
+    window = 4
+    roomy = True  # all that is published fits into the memory of a member
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +186,7 @@ class Owned(RuleBasedStateMachine):
     async def _join(self) -> None:
         transport = transport_to(Path(self.folder.name) / "box.db", self.clock, f"?lease={LEASE}")
         await transport.open()
-        source = Source("a.b", "group", ordered=True, window=4, on_dead=self.on_dead)
+        source = Source("a.b", "group", ordered=True, window=self.window, on_dead=self.on_dead)
         self.members.append(Member(transport, await transport.subscribe(source)))
         await self._calm()
 
@@ -324,7 +326,7 @@ class Owned(RuleBasedStateMachine):
             if known.place is not None and not (known.dead and self.on_dead == "continue"):
                 first.setdefault(known.key or known.id, known)
         for known in first.values():
-            if known.due <= self.clock.time() and not known.dead and self._part(known) in free:
+            if self.roomy and known.due <= self.clock.time() and not known.dead and self._part(known) in free:
                 assert known.id in out
         owned = sorted(number for member in self.members for number in member.reader.stock.parts)
         assert owned == list(range(64))
@@ -376,6 +378,18 @@ class Continuing(Owned):
     on_dead: OnDead = "continue"
 
 
+class Narrow(Owned):
+    """Members that have room for ten rows in memory, so that the ends of long lines step aside."""
+
+    window = 1
+    roomy = False
+
+    @rule(which=st.integers(0, 3), keys=st.lists(KEYS, min_size=10, max_size=30))
+    def publish_many(self, which: int, keys: list[str | None]) -> None:
+        """More than there is room for."""
+        self.run(self._publish(which, keys, None))
+
+
 SETTINGS = settings(
     max_examples=25,
     stateful_step_count=25,
@@ -388,3 +402,5 @@ TestParking = Owned.TestCase
 TestParking.settings = SETTINGS
 TestContinuing = Continuing.TestCase
 TestContinuing.settings = SETTINGS
+TestNarrow = Narrow.TestCase
+TestNarrow.settings = SETTINGS

@@ -51,6 +51,9 @@ _MOVE = (
 _SET_ASIDE = (
     "UPDATE pabal_message SET place = -2 - part WHERE id IN (SELECT value FROM json_each(?)) AND grp = ? AND place >= 0"
 )
+_KEEP_BEFORE = (
+    "UPDATE pabal_message SET place = 1 + part WHERE id IN (SELECT value FROM json_each(?)) AND grp = ? AND place = 0"
+)
 _BRING_BACK = (
     "UPDATE pabal_message SET place = -1 - place WHERE id IN"  # noqa: S608
     f" (SELECT id FROM pabal_message INDEXED BY pabal_message_holding WHERE {_HOLDING.format('')}"
@@ -103,9 +106,13 @@ class Keys:
         wanted = msgspec.json.encode(ids).decode()
         return {id for (id,) in connection.execute(self._move, (wanted, self._grp)).fetchall()}
 
-    def set_aside(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
-        """Move the end of a long line out of the way, though nothing holds it: the first of the line stay."""
+    def set_aside(self, connection: sqlite3.Connection, ids: Sequence[int], *, before: Sequence[int]) -> None:
+        """Move the ends of long lines out of the way, though nothing holds them; `before` is what stays of the lines.
+
+        What is set aside comes back as ready again, which is read before all that is new: so what stays is that too.
+        """
         connection.execute(_SET_ASIDE, (msgspec.json.encode(ids).decode(), self._grp))
+        connection.execute(_KEEP_BEFORE, (msgspec.json.encode(before).decode(), self._grp))
 
     def stands(self, connection: sqlite3.Connection, part: int) -> bool:
         """Whether anything of a part stands behind."""

@@ -168,9 +168,11 @@ class OwnedReader(Reader):
         epochs = slots.owned(connection, self.grp, self.member)
         ours = {part for part in stock.parts.values() if epochs.get(part.number) == part.epoch}
         if stock.met or stock.aside:
-            aside = [id for part, id in stock.aside if part in ours and id not in part.held]
+            aside = [(hold, id) for hold, id in stock.aside if (part := hold.line.part) in ours and id not in part.held]
             met = [row[0] for part, row in stock.met if part in ours and row[0] not in part.held]
-            self._keys.set_aside(connection, aside)
+            shortened = {hold for hold, _ in aside}
+            before = [id for hold in shortened for id in (hold.id, *(row[0] for row in hold.line.rows))]
+            self._keys.set_aside(connection, [id for _, id in aside], before=before)
             transaction.remember(stock.moved, self._keys.move(connection, met))
         if stock.to_count:
             counted: list[tuple[object, object]] = []

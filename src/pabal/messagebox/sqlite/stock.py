@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -40,7 +41,7 @@ class Stock:
         out: what is handed out and not settled, by row.
         unbalanced: others may have too many parts, or too few, or we give one up.
         met: rows that were read and are held: to be moved out of the way.
-        aside: the ends of long lines: to be moved out of the way as well.
+        aside: rows of the ends of long lines, each with what is out of its line: to be moved out of the way as well.
         to_count: lines whose first row is a suspect, to be counted before it goes out.
         through: parts whose suspects are settled.
     """
@@ -50,7 +51,7 @@ class Stock:
         self.out: dict[int, Hold] = {}
         self.unbalanced = True
         self.met: list[tuple[Part, Row]] = []
-        self.aside: list[tuple[Part, int]] = []
+        self.aside: list[tuple[Hold, int]] = []
         self.to_count: list[Line] = []
         self.through: list[Part] = []
         self._keys = keys
@@ -139,14 +140,13 @@ class Stock:
         return deliveries
 
     def _look(self, connection: sqlite3.Connection) -> None:
-        if not self._changed:
-            return
-        news = read_news(connection)
+        news = read_news(connection)  # of this very view: it may show more than what we know to have changed
         if news.stirred != self._news.stirred:
             self.rewind()
         self.unbalanced = self.unbalanced or news.members != self._news.members
         self._news = news
-        self._changed = self._dry = False
+        if self._changed:
+            self._changed = self._dry = False
 
     def _may_go(self, line: Line) -> bool:
         part = line.part
@@ -210,7 +210,7 @@ class Stock:
         for hold in self.out.values():
             line = hold.line
             if now - hold.since >= _SLOW and len(line.rows) > SHORT and not line.part.suspects:
-                self.aside += [(line.part, id) for id in line.part.shorten(line)]
+                self.aside += [(hold, id) for id in line.part.shorten(line)]
 
     def _queue(self, line: Line) -> None:
         if not line.busy:
@@ -230,7 +230,7 @@ class Stock:
             part.out -= 1
             line.busy = False
             if end is End.BACK:
-                line.rows.appendleft(hold.row)
+                insort(line.rows, hold.row)  # mostly the first; what was redriven meanwhile may come before it
             else:
                 part.held.discard(hold.id)
                 if end is End.AGAIN:
@@ -268,8 +268,8 @@ class Stock:
                 part.behind = True
             else:
                 self._read_again(part, row)
-        for part, _ in self.aside:
-            part.behind = True
+        for hold, _ in self.aside:
+            hold.line.part.behind = True
         self.met, self.aside = [], []
 
     def counted(self, counted: Sequence[tuple[Line, int | None]]) -> None:
