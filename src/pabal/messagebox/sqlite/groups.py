@@ -26,6 +26,10 @@ _MEMBERS = (
 # The first count reads the index alone; the second looks at rows, but only at those that wait.
 _ALL = "SELECT count(*) FROM pabal_message WHERE grp = ?"
 _WAITING = "SELECT count(*), count(token) FROM pabal_message WHERE grp = ? AND place < 0 AND (due > ? OR due IS NULL)"
+_TAKEN = (
+    "SELECT count(*) FROM pabal_take t JOIN pabal_message m ON m.grp = t.grp AND m.place = 0"
+    " AND m.id BETWEEN t.first AND t.last WHERE t.grp = ? AND t.due > ?"
+)
 _OLDEST = "SELECT channel, message_id, headers FROM pabal_message WHERE grp = ? ORDER BY id LIMIT 1"
 
 
@@ -86,6 +90,7 @@ def _change(transaction: Transaction, grp: int, group: str, was: Mode, mode: Mod
     members.bury(connection, members.expired(connection, transaction.now))
     connection.execute("UPDATE pabal_group SET taking = ?, on_dead = ? WHERE id = ?", (*mode, grp))
     connection.execute("DELETE FROM pabal_slot WHERE grp = ?", (grp,))
+    connection.execute("DELETE FROM pabal_take WHERE grp = ?", (grp,))
     connection.execute("UPDATE pabal_dead SET holds = NULL WHERE holds = ?", (grp,))
     _lay_out(connection, grp, mode)
 
@@ -139,15 +144,16 @@ def statuses(connection: sqlite3.Connection, now: float) -> Sequence[GroupStatus
 def _status(connection: sqlite3.Connection, grp: int, source: str, name: str, now: float) -> GroupStatus:
     (everything,) = connection.execute(_ALL, (grp,)).fetchone()
     later, leased = connection.execute(_WAITING, (grp, now)).fetchone()
+    (taken,) = connection.execute(_TAKEN, (grp, now)).fetchone()
     oldest = None
     for channel, message_id, headers in connection.execute(_OLDEST, (grp,)).fetchall():
         oldest = read_message(channel, message_id, headers, b"").time
     return GroupStatus(
         source=source,
         name=name,
-        ready=everything - later,
+        ready=everything - later - taken,
         waiting=later - leased,
-        leased=leased,
+        leased=leased + taken,
         oldest=oldest,
         members=connection.execute(_MEMBERS, (grp, now)).fetchone()[0],
     )

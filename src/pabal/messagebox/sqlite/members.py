@@ -52,7 +52,7 @@ def drop(connection: sqlite3.Connection, groups: list[tuple[int]]) -> None:
     """Delete groups and all that they have."""
     if not groups:
         return
-    for table in ("pabal_message", "pabal_slot", "pabal_listening"):
+    for table in ("pabal_message", "pabal_take", "pabal_slot", "pabal_listening"):
         connection.executemany(f"DELETE FROM {table} WHERE grp = ?", groups)  # noqa: S608 - our own table names
     connection.executemany("DELETE FROM pabal_group WHERE id = ?", groups)
     connection.executemany("UPDATE pabal_dead SET holds = NULL WHERE holds = ?", groups)

@@ -85,10 +85,13 @@ def publish(transaction: Transaction, drafts: Sequence[Draft]) -> list[Receipt]:
         except PabalError as problem:
             receipts.append(Receipt(message.id, error=problem))
             continue
-        place, due = (-1, post.due) if post.due is not None and post.due > transaction.now else (0, None)
         for grp in takers:
-            rows.append((grp, routing.part(grp, message.key, message.id), place, due, *columns))
-            transaction.ready.add(grp)
+            part = routing.part(grp, message.key, message.id)
+            if post.due is None or post.due <= transaction.now:
+                rows.append((grp, part, 0, None, *columns))
+                transaction.ready.add(grp)
+            else:  # in an owned group it comes in as a new row when it is due
+                rows.append((grp, part, -1 if grp in routing.owned else -2, post.due, *columns))
         dead += [(routing.source(grp), "overflow", transaction.now, *columns) for grp in full]
         if not takers and not full and post.park:
             dead.append((None, "unrouted", transaction.now, *columns))

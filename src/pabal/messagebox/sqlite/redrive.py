@@ -84,7 +84,7 @@ def _redrive(transaction: Transaction, id: str) -> Redriven:
     rows: list[int] = []
     for grp in takers:
         part = routing.part(grp, key, message_id)
-        again = (grp, part, part + 1 if grp in routing.owned else 0, int(id))
+        again = (grp, part, part + 1, int(id))
         rows.append(connection.execute(_AGAIN, again).fetchone()[0])
         transaction.ready.add(grp)
     _keep(transaction, int(id), rows)

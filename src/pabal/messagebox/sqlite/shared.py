@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pabal.messagebox.sqlite import groups, settle
 from pabal.messagebox.sqlite.lease import Lease
 from pabal.messagebox.sqlite.reader import Reader
-from pabal.messagebox.sqlite.take import RowLease
+from pabal.messagebox.sqlite.takes import RowLease
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.outcome import Settlement
 from pabal.model.transport import Settled
@@ -35,7 +35,7 @@ class SharedReader(Reader):
 
     def extend(self, transaction: Transaction, *, leases: Sequence[Lease]) -> list[bool]:
         """Renew the rows' leases."""
-        return settle.extend(transaction, _rows(leases), until=transaction.now + self.lease)
+        return settle.extend(transaction, _rows(leases), grp=self.grp, until=transaction.now + self.lease)
 
     def release(self, transaction: Transaction, *, leases: Iterable[Lease]) -> None:
         """Give rows back."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Sequence
 
 import msgspec
 
-from pabal.messagebox.sqlite.lease import Lease
+from pabal.messagebox.sqlite import takes
+from pabal.messagebox.sqlite.takes import RowLease
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.clock import utc
 from pabal.model.cloudevents import unpack
@@ -18,10 +18,20 @@ from pabal.model.outcome import Failure
 from pabal.model.transport import Delivery
 
 # Always by id alone: with row values in IN, SQLite 3.40 updated one row of a hundred.
-_TAKE = (
-    "UPDATE pabal_message SET place = -1 - place, due = ?, token = ?, attempt = attempt + 1 WHERE id IN"
-    " (SELECT id FROM pabal_message WHERE grp = ? AND place = 0 ORDER BY id LIMIT ?)"
+_TAKE_AGAIN = (
+    "UPDATE pabal_message SET place = -2, due = ?, token = ?, attempt = attempt + 1 WHERE id IN"
+    " (SELECT id FROM pabal_message WHERE grp = ? AND place = 1 ORDER BY id LIMIT ?)"
     " RETURNING id, attempt, redrive, channel, message_id, errors, headers, body"
+)
+_FRESH = (
+    "SELECT id, attempt + 1, redrive, channel, message_id, errors, headers, body FROM pabal_message"
+    " WHERE grp = ? AND place = 0 AND id > ? ORDER BY id LIMIT ?"
+)
+_FLOOR = "SELECT coalesce(max(last), 0) FROM pabal_take WHERE grp = ?"
+_ANY_AGAIN = "EXISTS (SELECT 1 FROM pabal_message WHERE grp = ? AND place = 1)"
+_STATE = f"SELECT ({_FLOOR}), {_ANY_AGAIN}"
+_HAS_READY = (
+    f"SELECT {_ANY_AGAIN} OR EXISTS (SELECT 1 FROM pabal_message WHERE grp = ? AND place = 0 AND id > ({_FLOOR}))"  # noqa: S608
 )
 _WAKE = (
     "UPDATE pabal_message SET place = -1 - place, due = NULL, token = NULL WHERE id IN"
@@ -38,6 +48,8 @@ _RIPEN = (
     " FROM pabal_message WHERE id = ?"
 )
 _RIPENED = "DELETE FROM pabal_message WHERE id = ?"
+_EARLIEST = "SELECT (SELECT min(due) FROM pabal_message WHERE due IS NOT NULL), (SELECT min(due) FROM pabal_take)"
+_NEVER = float("inf")
 _MOST_WOKEN = 1000
 _failures = msgspec.json.Decoder(tuple[Failure, ...]).decode
 
@@ -65,57 +77,56 @@ def read_history(errors: str | None) -> tuple[Failure, ...]:
         return (Failure(utc(0.0), 0, f"unreadable history: {error}", errors),)
 
 
-class RowLease(Lease):
-    """The lease of one row: it is ours as long as the row has our token."""
-
-    __slots__ = ("token",)
-
-    def __init__(self, id: int, token: int, until: float) -> None:
-        super().__init__(id, until)
-        self.token = token
-
-
 class Taken:
-    """Rows taken at once, under one token."""
+    """Messages taken at once: some that were ready again, each under a lease of its own, and the next in line."""
 
-    __slots__ = ("_rows", "_token", "_until")
+    __slots__ = ("_again", "_fresh", "_token", "_until")
 
-    def __init__(self, rows: list[Row], token: int, until: float) -> None:
-        self._rows = rows
+    def __init__(self, again: list[Row], fresh: list[Row], *, token: int, until: float) -> None:
+        self._again = again
+        self._fresh = fresh
         self._token = token
         self._until = until
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._again) + len(self._fresh)
 
     def deliveries(self) -> list[Delivery]:
         """The rows as deliveries, in the order of publishing."""
-        self._rows.sort()  # RETURNING keeps no order
+        self._again.sort()  # RETURNING keeps no order
+        last = self._fresh[-1][0] if self._fresh else 0
+        return [*self._deliveries(self._again, 0), *self._deliveries(self._fresh, last)]
+
+    def _deliveries(self, rows: list[Row], last: int) -> list[Delivery]:
         token, until = self._token, self._until
         return [
             Delivery(
                 read_message(channel, message_id, headers, body),
                 attempt,
-                read_history(errors),
+                read_history(errors) if errors else (),
                 redrive,
-                RowLease(id, token, until),
+                RowLease(id, until, token, last),
             )
-            for id, attempt, redrive, channel, message_id, errors, headers, body in self._rows
+            for id, attempt, redrive, channel, message_id, errors, headers, body in rows
         ]
 
 
 def take(connection: sqlite3.Connection, grp: int, most: int, *, until: float) -> Taken:
-    """Lease up to `most` ready messages of a group, the oldest first."""
+    """Lease up to `most` ready messages of a group: first those that are ready again, then the oldest of the others."""
     token = secrets.randbits(62)
-    return Taken(connection.execute(_TAKE, (until, token, grp, most)).fetchall(), token, until)
+    again: list[Row] = []
+    floor, any_again = connection.execute(_STATE, (grp, grp)).fetchone()
+    if any_again:
+        again = connection.execute(_TAKE_AGAIN, (until, token, grp, most)).fetchall()
+    fresh: list[Row] = connection.execute(_FRESH, (grp, floor, most - len(again))).fetchall()
+    if fresh:
+        takes.begin(connection, grp, first=fresh[0][0], last=fresh[-1][0], due=until)
+    return Taken(again, fresh, token=token, until=until)
 
 
 def has_ready(connection: sqlite3.Connection, grp: int) -> bool:
     """Whether a group has anything to take."""
-    return (
-        connection.execute("SELECT 1 FROM pabal_message WHERE grp = ? AND place = 0 LIMIT 1", (grp,)).fetchone()
-        is not None
-    )
+    return bool(connection.execute(_HAS_READY, (grp, grp, grp)).fetchone()[0])
 
 
 def wake(transaction: Transaction) -> None:
@@ -134,12 +145,10 @@ def wake(transaction: Transaction) -> None:
     woken = {grp for (grp,) in connection.execute(_WAKE, (now, _MOST_WOKEN)).fetchall()}
     if woken & owned:
         transaction.stir()
-    transaction.ready |= woken
+    transaction.ready |= woken | takes.expire(transaction, _MOST_WOKEN)
 
 
 def earliest_due(connection: sqlite3.Connection) -> float:
     """When the next message is due; infinity: none waits."""
-    due: Sequence[float | None] = connection.execute(
-        "SELECT min(due) FROM pabal_message WHERE due IS NOT NULL"
-    ).fetchone()
-    return float("inf") if due[0] is None else due[0]
+    (message, take_) = connection.execute(_EARLIEST).fetchone()
+    return min(_NEVER if message is None else message, _NEVER if take_ is None else take_)

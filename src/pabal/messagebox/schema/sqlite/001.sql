@@ -46,7 +46,7 @@ CREATE TABLE pabal_slot (
     PRIMARY KEY (grp, part)
 ) WITHOUT ROWID;
 
--- place 0: ready, in the order of publishing. Above 0, 1 + part: ready again, in an owned group; these are few.
+-- place 0: ready, in the order of publishing, or leased by a take. Above 0, 1 + part: ready again; these are few.
 -- Below 0, -1 - place: waiting to come to that place; until due, and leased where it has a token; without due behind
 -- another message of its key. part: of an owned group, that of the key.
 -- Ids are never used again (AUTOINCREMENT), so that a stale delete can only miss; a new row always has a higher one.
@@ -70,6 +70,16 @@ CREATE TABLE pabal_message (
 -- so that an owner passes by what others own without a look at the rows.
 CREATE INDEX pabal_message_place ON pabal_message (grp, place, id, part);
 CREATE INDEX pabal_message_due ON pabal_message (due) WHERE due IS NOT NULL;
+-- What a member of a shared group has taken at once: what is left at place 0 from first to last is leased until due.
+-- Above the highest last of a group all of place 0 is ready.
+CREATE TABLE pabal_take (
+    grp INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    due REAL NOT NULL,
+    PRIMARY KEY (grp, last)
+) WITHOUT ROWID;
+CREATE INDEX pabal_take_due ON pabal_take (due);
 -- What holds up a key: its message that waits for a retry, and those that stand behind it. (-place > 0 is place < 0,
 -- but never tempts SQLite to search by it instead of by the place that is asked for.)
 CREATE INDEX pabal_message_holding ON pabal_message (grp, place, key)
