@@ -425,6 +425,6 @@ async def test_middleware_and_what_is_provided_are_of_the_call(url: str) -> None
     async with bus.running():
         await bus.publish_many("a", ["x", "y"])
         found = await letters(bus, 2)
-        name = "test_middleware_and_what_is_provided_are_of_the_call.<locals>.handler (a @ g)"
+        name = "handler (a @ g)"
         assert await seen.wait(2) == [("before", name, "BatchContext"), ("after", b"x")]
     assert [letter.attempts[-1].error for letter in found] == ["ValueError: 2"] * 2

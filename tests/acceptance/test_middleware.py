@@ -87,7 +87,7 @@ async def test_middleware_knows_the_delivery(url: str) -> None:
 
     @bus.around_handling
     async def note(context: Context, call_next: Next) -> Any:
-        seen.add((context.handler.partition("<locals>.")[2], context.group, context.attempt, context.message.channel))
+        seen.add((context.handler, context.group, context.attempt, context.message.channel))
         return await call_next()
 
     @bus.handler("a.b", group="g")

@@ -23,7 +23,7 @@ MOST_LINES = 290
 def environment(tmp_path: Path) -> dict[str, str]:
     """What finds the page's package installed in `tmp_path`."""
     (tmp_path / "pabal_files.py").write_text("\n\n".join(STEPS))
-    (tmp_path / "test_files.py").write_text(f"from pathlib import Path\n{TESTS}")
+    (tmp_path / "test_files.py").write_text(TESTS)
     metadata = tmp_path / "pabal_files-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pabal-files\nVersion: 1.0\n")

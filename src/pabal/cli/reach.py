@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities
 from pabal.model.clock import SystemClock
 from pabal.model.errors import CapabilityError
@@ -31,5 +32,5 @@ async def administered(url: str) -> AsyncIterator[Administers]:
     """The transport of `url`, which has groups to look after; raises CapabilityError when it has none."""
     async with opened(url) as (transport, can):
         if not can.administers:
-            raise CapabilityError(f"{transport} keeps no groups that pabal can look after")
+            raise CapabilityError(f"{Address(url)} keeps no groups that pabal can look after")
         yield cast("Administers", transport)

@@ -101,6 +101,8 @@ class _Printer:
             if self._left == 0:
                 self._end()
 
+    handle.__qualname__ = "pabal subscribe"  # what is refused or logged is about the command
+
     def _write(self, text: str) -> None:
         try:
             put(text)

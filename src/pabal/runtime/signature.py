@@ -80,7 +80,8 @@ def read_signature(function: Function, codec: Codec, *, batch: bool = False) -> 
 def function_name(function: Function) -> str:
     """How logs and errors call a handler."""
     plain = _without_partial(function)
-    return getattr(plain, "__qualname__", type(plain).__qualname__)
+    name: str = getattr(plain, "__qualname__", type(plain).__qualname__)
+    return name.rpartition("<locals>.")[2]
 
 
 def compile_invoke(
