@@ -4,7 +4,7 @@
 # both from the package registry that this machine's pip and uv use.
 #
 #   make test WITHOUT="chromium"        leaves a server or program out, and says so
-#   make test ARGS="tests/unit -k box"  passes ARGS on; demo, check and bench take them too
+#   make test ARGS="tests/unit -k box"  passes ARGS on; demo, faults and bench take them too
 #   make demo PYTHON=python3.12         uses another Python than python3
 
 PYTHON ?= python3
@@ -35,7 +35,7 @@ export WITHOUT
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs reference setup clean python
+.PHONY: help demo test faults check format bench docs reference setup clean python
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ demo: python $(UV)  ## Start the to-do list; its address is the first line print
 test: setup  ## Run every test and every example in the docs
 	@$(RUN) python tests/servers/packages.py
 	@$(RUN) pytest $(ARGS)
+
+faults: setup  ## Kill, freeze and starve the processes of a transport; print what became of every message
+	@$(RUN) python -m tests.faults $(ARGS)
 
 check: setup  ## Check format, lint, types and the floors of the house
 	$(RUN) ruff format --check

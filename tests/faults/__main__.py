@@ -1,0 +1,73 @@
+"""Play all scenarios and print what became of every message: `make faults`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from contextlib import nullcontext
+
+from rich.console import Console
+
+from tests.faults.scenario import Broken, Scenario, perform
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.subject import NotRun, Setting, Subject, embedded
+from tests.faults.table import Row, print_table
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults",
+        description="Kill, freeze and starve the processes of a transport, and look for what is lost.",
+        epilog="\n".join(f"{each.name:18} {each.what}" for each in SCENARIOS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = [each.name for each in SCENARIOS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these scenarios alone")
+    parser.add_argument("--url", help="the transport; by default a message box in a file of its own")
+    parser.add_argument("--seed", default=secrets.token_hex(4), help="what every random choice follows from")
+    parser.add_argument("--times", type=int, help="do each harm so many times")
+    return parser.parse_args()
+
+
+async def run(scenario: Scenario, setting: Setting, *, times: int, seed: str) -> Row | None:
+    """Play one; None: it does not fit what is under test."""
+    try:
+        account = await perform(scenario, setting, times=times, seed=seed)
+    except NotRun as reason:
+        return Row(scenario.name, not_run=str(reason))
+    except Broken as broken:
+        return Row(scenario.name, broken.account, wrong=str(broken))
+    except (AssertionError, TimeoutError, ExceptionGroup) as error:
+        return Row(scenario.name, wrong=" ".join([repr(error), *getattr(error, "__notes__", [])]))
+    return None if account is None else Row(scenario.name, account)
+
+
+async def main() -> int:
+    """Returns the exit code: 1 when anything is lost, unexplained, or not run without WITHOUT saying so."""
+    options = arguments()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    without = os.environ.get("WITHOUT", "").replace(",", " ").split()
+    subject: Setting = embedded if options.url is None else lambda _: nullcontext(Subject(options.url))
+    console.print(f"seed {options.seed}", highlight=False)
+    rows: list[Row] = []
+    fine = True
+    for scenario in SCENARIOS:
+        if scenario.name not in options.only or (options.url and scenario.setting):
+            continue
+        if scenario.needs in without:
+            rows.append(Row(scenario.name, not_run=f"left out, as WITHOUT says: {scenario.needs}"))
+            continue
+        row = await run(scenario, subject, times=options.times or scenario.full, seed=options.seed)
+        if row is not None:
+            console.print(f"{scenario.name}: {row.status}", highlight=False)
+            rows.append(row)
+            fine = fine and row.status == "ok"
+    print_table(console, rows)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

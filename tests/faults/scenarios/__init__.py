@@ -1,0 +1,50 @@
+"""All scenarios; each is played on any subject, unless it has a setting of its own."""
+
+from __future__ import annotations
+
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios.freezes import freeze
+from tests.faults.scenarios.full_disks import full_disk, limitable, refused_writes, small_disk
+from tests.faults.scenarios.kills import kill_all_at_once, kill_one_by_one
+from tests.faults.scenarios.outages import freeze_server, kill_server, stall_proxy
+from tests.faults.scenarios.terms import terminate
+
+KILLS = {"workers killed": 2, "publishers killed": 1, "acknowledged": 10}
+FENCED = {"frozen": 1, "fenced": 1, "duplicates": 1}
+REFUSED = {"troubles": 1, "refused": 20}
+
+SCENARIOS = (
+    Scenario("kill", "kill -9 of two workers and a publisher", kill_one_by_one, full=10, least=KILLS),
+    Scenario("kill-ordered", "the same, in an ordered group", kill_one_by_one, full=10, least=KILLS, ordered=True),
+    Scenario("kill-all", "kill -9 of all at once", kill_all_at_once, full=5, least={"all killed": 1}),
+    Scenario(
+        "kill-all-ordered",
+        "the same, in an ordered group",
+        kill_all_at_once,
+        full=5,
+        least={"all killed": 1},
+        ordered=True,
+    ),
+    Scenario("freeze", "SIGSTOP of a worker beyond its lease, then SIGCONT", freeze, full=5, least=FENCED),
+    Scenario("freeze-ordered", "the same, in an ordered group", freeze, full=5, least=FENCED, ordered=True),
+    Scenario(
+        "term",
+        "SIGTERM under load, also twice, and with a handler that outlasts the grace",
+        terminate,
+        full=3,
+        least={"drained": 1, "ended at once": 1, "ended with the grace": 1},
+    ),
+    Scenario("full-disk", "the disk is full", full_disk, full=3, least=REFUSED, setting=small_disk, needs="tmpfs"),
+    Scenario(
+        "refused-writes",
+        "the system refuses to write",
+        refused_writes,
+        full=3,
+        least=REFUSED,
+        setting=limitable,
+        needs="prlimit",
+    ),
+    Scenario("kill-server", "kill -9 of the server, then another start", kill_server, full=5, wants="server"),
+    Scenario("freeze-server", "SIGSTOP of the server, then SIGCONT", freeze_server, full=3, wants="server"),
+    Scenario("stall", "the server's port becomes a black hole", stall_proxy, full=3, wants="proxy"),
+)
