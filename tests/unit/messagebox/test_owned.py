@@ -264,6 +264,28 @@ async def test_a_message_that_kills_its_process_is_counted_each_time(path: Path,
             await stack.enter_async_context(frozen(transport))
 
 
+async def test_what_kills_its_process_is_counted_however_much_is_before_it(path: Path, clock: VirtualClock) -> None:
+    """A deadly message far behind waits until the first window is through, so that each death brings it nearer."""
+    async with AsyncExitStack() as stack:
+        transports = [await stack.enter_async_context(opened(path, clock)) for _ in range(5)]
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE pabal_meta SET value = 1 WHERE name = 'parts'")
+        await (await member(transports[0])).aclose()
+        await transports[0].publish([*line("a", 150), *line("deadly", 1), *line("a", 50, 150)])
+        attempts: list[int] = []
+        for transport in transports:
+            reader = await member(transport)
+            await live(clock, 60, transport)
+            while True:
+                got = await take(reader, 1)
+                if got[0].message.key == "deadly":
+                    break
+                await settle(reader, got, ACKED)
+            attempts.append(got[0].attempt)
+            await stack.enter_async_context(frozen(transport))
+        assert attempts == [1, 1, 2, 3, 4]
+
+
 async def test_what_nobody_extends_comes_again_counted(path: Path, clock: VirtualClock) -> None:
     """A delivery whose holder gives no sign of life comes again although the process lives, before its followers."""
     async with opened(path, clock) as transport:

@@ -56,10 +56,12 @@ class Part:
         out: how many rows are out.
         closed: it is no longer ours, or about to be given up: nothing more goes out.
         behind: something of it stands behind.
-        suspects: up to this id rows go out one by one, counted beforehand; 0: the part was clean.
+        suspects: up to this id rows go out one by one, counted beforehand, and new ones beyond it wait until these are
+            settled: what killed our predecessor may be among them, and comes nearer each time. 0: the part was clean.
+        known: all suspects have been read.
         counted: the suspects that are counted.
         alone: the line whose suspect is being counted or out.
-        stalled: the lines that wait for it.
+        stalled: the lines that wait for it, or for all suspects.
     """
 
     __slots__ = (
@@ -73,6 +75,7 @@ class Part:
         "closed",
         "behind",
         "suspects",
+        "known",
         "counted",
         "alone",
         "stalled",
@@ -89,6 +92,7 @@ class Part:
         self.closed = False
         self.behind = behind
         self.suspects = suspects
+        self.known = False
         self.counted: set[int] = set()
         self.alone: Line | None = None
         self.stalled: list[Line] = []

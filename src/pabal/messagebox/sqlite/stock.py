@@ -63,6 +63,7 @@ class Stock:
         self._stride = _STRIDE
         self._wet: dict[int, Part] = {}  # parts that may have something that is ready again
         self._open = 0  # a bit for each part whose rows are read
+        self._unclean: list[Part] = []  # parts that have suspects
         self._full = False  # there was no room to read more
 
     @property
@@ -132,11 +133,14 @@ class Stock:
         while self._ready and len(deliveries) < credit:
             line = self._ready.popleft()
             part, id = line.part, line.rows[0][0]
-            if (part.closed or id <= part.suspects) and not self._may_go(line):
+            if (part.closed or part.suspects) and not self._may_go(line):
                 continue
             self.out[id] = hold = Hold(line, line.rows.popleft(), now, now + lease, until)
             part.out += 1
             deliveries.append(_delivery(hold))
+        for part in self._unclean:
+            if part.known and part not in self.through and all(id > part.suspects for id in part.held):
+                self.through.append(part)
         return deliveries
 
     def _look(self, connection: sqlite3.Connection) -> None:
@@ -156,11 +160,14 @@ class Stock:
             if part.alone is line:
                 self._let_others_go(part)
             return False
-        if part.alone not in (None, line):
+        id, is_new = line.rows[0][0], line.rows[0][10] == 0
+        if id > part.suspects and not is_new:
+            return True
+        if id > part.suspects or part.alone not in (None, line):
             part.stalled.append(line)
             return False
         part.alone = line
-        if line.rows[0][0] not in part.counted:
+        if id not in part.counted:
             self.to_count.append(line)
             return False
         return True
@@ -185,6 +192,8 @@ class Stock:
                 rows = self._keys.fresh(connection, parts=self._open, after=self._floor, most=stride)
                 self._dry = len(rows) < stride
                 self._floor = max(self._floor, self._keys.newest(connection)) if self._dry else rows[-1][0]
+                for part in self._unclean:
+                    part.known = part.known or self._dry or self._floor >= part.suspects
             met = len(self.met)
             room -= self._admit(rows)
             if 2 * (len(self.met) - met) <= len(rows):
@@ -247,12 +256,6 @@ class Stock:
             del part.lines[line.key]
         if part.closed:
             self.unbalanced = self.unbalanced or not part.out
-        if part.suspects and self._is_through(part):
-            self.through.append(part)
-
-    def _is_through(self, part: Part) -> bool:
-        read = part.dry and self._floor >= part.suspects
-        return read and all(id > part.suspects for id in part.held)
 
     def _let_others_go(self, part: Part) -> None:
         part.alone = None
@@ -291,7 +294,9 @@ class Stock:
         for part in self.through:
             part.suspects = 0
             part.counted.clear()
+            self._let_others_go(part)
         self.through = []
+        self._unclean = [part for part in self._unclean if part.suspects]
 
     def balanced(self, going: Sequence[Part], claimed: Sequence[Part]) -> None:
         """Of the parts `going`, those with nothing out are gone, and nothing more goes out from the others."""
@@ -309,6 +314,7 @@ class Stock:
         for part in (*again, *claimed):
             self._reread(part, 0)
         self._open = mask(part.number for part in self.parts.values() if not part.closed)
+        self._unclean = [part for part in self.parts.values() if part.suspects]
 
 
 def _delivery(hold: Hold) -> Delivery:
