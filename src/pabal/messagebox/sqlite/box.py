@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pabal.messagebox.sqlite.connection import PATIENCE, explain, open_box
@@ -73,7 +73,6 @@ class Box:
         self._pause = LEAST_PAUSE
         self._trouble = Trouble(f"message box {path}")
         self._reading = Trouble(f"message box {path}: reading it")
-        self._file = Path(path)
         self._identity = (0, 0)
         self._synchronous = True
         self._begun = False  # the transaction that was tried last
@@ -81,7 +80,7 @@ class Box:
     def open(self) -> None:
         """Open the file; see `open_box`."""
         self._connection, self._turn = open_box(self.path)
-        self._identity = _identity(self._file)
+        self._identity = _identity(self.path)
 
     def read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         """Read outside of a transaction; raises ConnectionFailed."""
@@ -231,7 +230,8 @@ class Box:
     def transact(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
         """Do all jobs, wake what is due, take what readers may have, and commit once.
 
-        Returns one outcome a job, and what was taken. A job that fails does so alone.
+        Returns one outcome a job, and what was taken. A job that fails does so alone: then all is undone and done
+        again carefully, with a savepoint for each, which costs more than most jobs do.
         """
         self._begun = False
         try:
@@ -271,34 +271,45 @@ class Box:
                 f"message box {self.path}: another process has held the turn to write for {PATIENCE:g} s"
             )
         try:
-            if _identity(self._file) != self._identity:
+            if _identity(self.path) != self._identity:
                 raise ConnectionFailed(
                     f"message box {self.path}: the file was moved, deleted or replaced while it was in use; "
                     "put it back, or close and open again"
                 )
             self._set_synchronous(self._full and any(job.durable for job in jobs))
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._begun = True
             try:
-                transaction = Transaction(
-                    self._connection, now=self._clock.time(), routing=self._routing, room=self._room
-                )
-                transaction.member = self._presence.member
-                if self._presence.is_due(transaction.now):
-                    self._unasked(self._stay_alive, transaction)
-                outcomes = [self._attempt(job.work, transaction) for job in jobs]
-                taken = self._unasked(self._serve, transaction) or []
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._routing.forget()
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                return self._commit(jobs, careful=False)
+            except Exception:
+                if not self._begun:
+                    raise
+                return self._commit(jobs, careful=True)
         finally:
             self._turn.release()
+
+    def _commit(
+        self, jobs: Sequence[Write], *, careful: bool
+    ) -> tuple[Transaction, list[Outcome], list[tuple[Reader, Taken]]]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._begun = True
+        try:
+            transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing, room=self._room)
+            transaction.careful = careful
+            transaction.member = self._presence.member
+            if self._presence.is_due(transaction.now):
+                self._unasked(self._stay_alive, transaction)
+            outcomes = [self._attempt(job.work, transaction) for job in jobs]
+            taken = self._unasked(self._serve, transaction) or []
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._routing.forget()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
         return transaction, outcomes, taken
 
     def _attempt(self, work: Callable[[Transaction], Any], transaction: Transaction) -> Outcome:
+        if not transaction.careful:
+            return Outcome(work(transaction), None)
         connection = self._connection
         member, mark = transaction.member, len(transaction.after)
         connection.execute("SAVEPOINT job")
@@ -370,9 +381,9 @@ class Box:
         self._hot.update(reader.grp for reader in self._readers)
 
 
-def _identity(file: Path) -> tuple[int, int]:
+def _identity(path: str) -> tuple[int, int]:
     try:
-        status = file.stat()
+        status = os.stat(path)  # noqa: PTH116 - for each transaction, and a Path takes three times as long
     except OSError:
         return (0, 0)
     return status.st_dev, status.st_ino

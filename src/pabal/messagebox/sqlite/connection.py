@@ -95,6 +95,8 @@ def _prepare(connection: sqlite3.Connection, path: str, turn: WriteTurn) -> None
                 )
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         connection.execute("PRAGMA temp_store = MEMORY")
+        # Some systems overwrite what is deleted; as a rule SQLite does not, and a deletion is half as fast with it.
+        connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -17,9 +19,11 @@ from pabal.model.transport import GroupId, Post, Receipt
 
 _INSERT = (
     "INSERT INTO pabal_message"
-    " (grp, part, place, due, attempt, redrive, key, channel, message_id, errors, headers, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " (grp, part, place, due, attempt, redrive, key, channel, message_id, errors, headers, body) VALUES "
 )
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE = 20
+"""How many rows one statement inserts: each statement has to look up and to write the highest id."""
 _DEAD = (
     "INSERT INTO pabal_dead (source, reason, parked, attempt, redrive, key, channel, message_id, errors, headers, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -96,8 +100,7 @@ def publish(transaction: Transaction, drafts: Sequence[Draft]) -> list[Receipt]:
         if not takers and not full and post.park:
             dead.append((None, "unrouted", transaction.now, *columns))
         receipts.append(Receipt(message.id, bool(takers or full), len(takers)))
-    if rows:
-        transaction.connection.executemany(_INSERT, rows)
+    _insert(transaction.connection, rows)
     if dead:
         transaction.connection.executemany(_DEAD, dead)
     return receipts
@@ -115,9 +118,20 @@ def ask(transaction: Transaction, draft: Draft) -> Receipt:
         return Receipt(message.id, error=problem)
     takers = transaction.living().intersection((*groups, *private))
     rows = [(grp, routing.part(grp, message.key, message.id), 0, None, *columns) for grp in takers]
-    transaction.connection.executemany(_INSERT, rows)
+    _insert(transaction.connection, rows)
     transaction.ready |= takers
     return Receipt(message.id, bool(takers), len(takers))
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        connection.execute(_inserting(len(some)), [*chain.from_iterable(some)])
+
+
+@cache
+def _inserting(rows: int) -> str:
+    return _INSERT + ", ".join([_ROW] * rows)
 
 
 def _takers(

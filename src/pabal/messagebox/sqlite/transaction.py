@@ -45,6 +45,7 @@ class Transaction:
         ready: groups that have got something to take.
         ended: leases that a job of this transaction has ended already.
         joined: readers that became members, each under this id, in this transaction.
+        careful: whether what fails is undone alone, by savepoints.
         trouble: why something that nobody asked for failed.
         after: what the thread remembers once the transaction is committed.
     """
@@ -56,6 +57,7 @@ class Transaction:
         self.ready: set[int] = set()
         self.ended: set[object] = set()
         self.joined: dict[object, int] = {}
+        self.careful = True
         self.trouble: BaseException | None = None
         self.after: list[Callable[[], object]] = []
         self._routing = routing
