@@ -31,6 +31,7 @@ EVERYTHING = Capabilities(
     requests=True,
     parks=True,
     administers=True,
+    examines=True,
     replays=True,
     keeps_history=True,
     max_body=1_000_000,

@@ -15,7 +15,7 @@ from pabal.cli.reach import opened
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.errors import ConnectionFailed
-from pabal.model.transport import Administers, Finding
+from pabal.model.transport import Examines, Finding
 
 _MARKS = {"ok": "✓", "weak": "!", "bad": "✗"}
 _WORDS = {
@@ -32,6 +32,7 @@ _WORDS = {
     "enlists": "write in the application's own transaction",
     "parks": "keep dead letters",
     "administers": "list and remove groups",
+    "examines": "tell what its server is and what weakens it",
     "replays": "begin at an earlier message",
     "keeps_history": "keep every failed attempt with its message",
 }
@@ -71,7 +72,7 @@ async def _examine(url: str) -> tuple[Examination, Capabilities | None]:
     shown = str(Address(url))
     try:
         async with opened(url) as (transport, can):
-            findings = await cast("Administers", transport).findings() if can.administers else ()
+            findings = await cast("Examines", transport).findings() if can.examines else ()
     except ConnectionFailed as error:
         return Examination(shown, connected=False, error=str(error)), None
     capabilities = msgspec.to_builtins(can)

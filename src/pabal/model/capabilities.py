@@ -46,6 +46,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         enlists: publishes in the user's own transaction.
         parks: keeps dead letters itself; implements `Parks`.
         administers: lists and removes groups; implements `Administers`.
+        examines: tells what its server is and what weakens it; implements `Examines`.
         replays: a subscription may choose its `start`.
         keeps_history: `Delivery.errors` has every failed attempt of the message.
         max_body: the largest body in bytes, or None where there is no limit.
@@ -66,6 +67,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     enlists: bool = False
     parks: bool = False
     administers: bool = False
+    examines: bool = False
     replays: bool = False
     keeps_history: bool = False
     max_body: int | None = None

@@ -18,7 +18,7 @@ from pabal.model.clock import Clock
 from pabal.model.dead import Cause, Change, DeadLetter, LetterFilter, Redriven
 from pabal.model.errors import PabalError
 from pabal.model.message import Message
-from pabal.model.outcome import Failure, Outcome, Settlement
+from pabal.model.outcome import Failure, Outcome, Reason, Settlement
 
 OnDead = Literal["park", "continue"]
 Start = Literal["oldest", "new"] | datetime
@@ -84,6 +84,8 @@ class Source(msgspec.Struct, frozen=True):
         on_dead: of an ordered group, what becomes of the later messages of a key whose message ended as a dead
             letter (exhausted, rejected, undecodable or expired): ``park`` holds them back, waiting in the group,
             until the letter is redriven (it goes first, at its old place) or discarded; ``continue`` lets them run.
+        on_undelivered: of a transport that settles nothing, awaited with what a subscription has of the server and
+            cannot hand out: ``overflow``, too much waits already; ``abandoned``, it was closed before.
 
     What a member of an ordered group gives back behind earlier messages of its key that it still holds comes again once
     it has settled those.
@@ -99,6 +101,7 @@ class Source(msgspec.Struct, frozen=True):
     start: Start | None = None
     on_revoke: Callable[[], Awaitable[None]] | None = None
     on_dead: OnDead = "park"
+    on_undelivered: Callable[[Sequence[Delivery], Reason], Awaitable[None]] | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, eq=False):
@@ -304,6 +307,10 @@ class Administers(Protocol):
         living members.
         """
         ...
+
+
+class Examines(Protocol):
+    """Looking at a server (`Capabilities.examines`)."""
 
     async def findings(self) -> Sequence[Finding]:
         """What the server is, and what weakens it."""

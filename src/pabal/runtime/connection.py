@@ -13,7 +13,7 @@ from pabal.model.capabilities import Capabilities, Settles
 from pabal.model.clock import Clock
 from pabal.model.codec import Codec, Decode
 from pabal.model.errors import CapabilityError
-from pabal.model.transport import Administers, Parks, Source, Transport
+from pabal.model.transport import Administers, Parks, Source, Subscription, Transport
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.batch_attempt import BatchAttempt
 from pabal.runtime.batch_worker import BatchWorker
@@ -29,6 +29,7 @@ from pabal.runtime.reply import Requester, Responder, requests_of
 from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
 from pabal.runtime.surrounded import SurroundedPublisher
+from pabal.runtime.undelivered import Undelivered
 from pabal.runtime.unsettled import Unsettled
 from pabal.runtime.window import Window, first_size
 from pabal.runtime.worker import Worker, appetite
@@ -183,10 +184,7 @@ class Connection:
         )
         shared = handler.group is not None and self._settles
         window = first_size(source.window, appetite(handler), shared=shared)
-        subscription = await self.transport.subscribe(structs.replace(source, window=window))
-        if handler.group is not None and not self._settles:
-            assert self._letters is not None  # noqa: S101 - such a transport always has a box
-            subscription = Unsettled(subscription, source, box=self._letters, clock=self._clock)
+        subscription = await self._subscribe(structs.replace(source, window=window))
         return working(
             handler,
             source,
@@ -197,6 +195,17 @@ class Connection:
             box=self._letters,
             clock=self._clock,
         )
+
+    async def _subscribe(self, source: Source) -> Subscription:
+        """Subscribe a handler; where nothing is settled, what it cannot take becomes dead letters."""
+        if self._settles:
+            return await self.transport.subscribe(source)
+        assert self._letters is not None  # noqa: S101 - such a transport always has a box
+        undelivered = Undelivered(source, box=self._letters, clock=self._clock)
+        subscription = await self.transport.subscribe(structs.replace(source, on_undelivered=undelivered.park))
+        if source.group is None:
+            return subscription
+        return Unsettled(subscription, source, undelivered=undelivered, clock=self._clock)
 
     async def consume(self, source: Source, *, decode: Decode, retry: Backoff) -> Consumer[object]:
         """Subscribe for pulling; raises CapabilityError when the transport cannot keep it."""

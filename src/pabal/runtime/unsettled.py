@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
 from msgspec.structs import replace
 
-from pabal.model.clock import Clock, Timer, utc
-from pabal.model.errors import ConnectionFailed, PabalError
-from pabal.model.outcome import Rejected, Released, Retried, Settlement
-from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
-from pabal.runtime.box import letter
-
-log = logging.getLogger("pabal.worker")
+from pabal.model.clock import Clock, Timer
+from pabal.model.errors import ConnectionFailed
+from pabal.model.outcome import Released, Retried, Settlement
+from pabal.model.transport import Delivery, Settled, Source, Subscription
+from pabal.runtime.undelivered import Undelivered
 
 _MOST_WAITING = 10_000
 """How many failed messages wait in memory before no more are received."""
@@ -26,13 +23,13 @@ class Unsettled:
     """A group's subscription to a transport that settles nothing.
 
     What is to be tried again waits here and is received again when it is due. What is given back, or still waits at
-    the end, becomes a dead letter in `box` (``abandoned``).
+    the end, is undelivered (``abandoned``).
     """
 
-    def __init__(self, inner: Subscription, source: Source, *, box: Parks, clock: Clock) -> None:
+    def __init__(self, inner: Subscription, source: Source, *, undelivered: Undelivered, clock: Clock) -> None:
         self._inner = inner
         self._source = source
-        self._box = box
+        self._undelivered = undelivered
         self._clock = clock
         self._waiting: dict[Delivery, Timer] = {}
         self._ready: deque[Delivery] = deque()
@@ -71,7 +68,7 @@ class Unsettled:
                     self._waiting[again] = self._clock.call_at(due, partial(self._ripen, again))
             elif isinstance(each.outcome, Released):
                 left.append(each.delivery)
-        await self._abandon(left)
+        await self._undelivered.park(left, "abandoned")
         return [Settlement.DONE for _ in settled]
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
@@ -95,7 +92,7 @@ class Unsettled:
         self._ready.clear()
         self._waiting.clear()
         try:
-            await self._abandon(left)
+            await self._undelivered.park(left, "abandoned")
         finally:
             await self._inner.aclose()
 
@@ -120,20 +117,6 @@ class Unsettled:
         if self._waiting.pop(delivery, None) is not None:
             self._ready.append(delivery)
             self._came.set()
-
-    async def _abandon(self, deliveries: Sequence[Delivery]) -> None:
-        if not deliveries:
-            return
-        who = f"{self._source.channel} @ {self._source.group}"
-        now = utc(self._clock.time())
-        letters = [letter(delivery, Rejected("abandoned"), self._source, now) for delivery in deliveries]
-        try:
-            await self._box.park(letters)
-        except PabalError as error:
-            ids = ", ".join(delivery.message.id for delivery in deliveries)
-            log.error("%s: lost, since no dead letters could be made of them (%s): %s", who, error, ids)  # noqa: TRY400
-            return
-        log.warning("%s: %d messages were not handled and are dead letters (abandoned)", who, len(letters))
 
 
 async def _receive(subscription: Subscription, limit: int) -> Sequence[Delivery]:

@@ -18,6 +18,7 @@ from pabal.model.outcome import ACKED, Failure, Outcome, Settlement
 from pabal.model.transport import (
     Administers,
     Delivery,
+    Examines,
     OnDead,
     Parks,
     Post,
@@ -264,6 +265,11 @@ def requests(transport: Transport) -> Requests:
 def administers(transport: Transport) -> Administers:
     """A transport that declares `administers`, as that Protocol."""
     return cast(Administers, transport)
+
+
+def examines(transport: Transport) -> Examines:
+    """A transport that declares `examines`, as that Protocol."""
+    return cast(Examines, transport)
 
 
 async def raised(action: Callable[..., Awaitable[object]], *args: object) -> PabalError | None:

@@ -22,6 +22,7 @@ EVERYTHING = Capabilities(
     requests=True,
     parks=True,
     administers=True,
+    examines=True,
     replays=True,
     keeps_history=True,
 )
@@ -82,6 +83,7 @@ FLAGS: dict[str, tuple[Any, list[str]]] = {
     "durable": (False, []),
     "enlists": (False, []),
     "administers": (False, []),
+    "examines": (False, []),
     "counts_receivers": (False, []),
     "max_body": (1, []),
     # Either of the two counts how often a message failed, and a log keeps what nobody took.

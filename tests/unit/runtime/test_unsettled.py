@@ -15,6 +15,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Failure, Retried, Settlement
 from pabal.model.transport import Post, Settled, Source
 from pabal.runtime import unsettled
+from pabal.runtime.undelivered import Undelivered
 from pabal.runtime.unsettled import Unsettled
 from pabal.transports.memory import MemoryTransport
 
@@ -32,7 +33,8 @@ class Stand:
     async def open(self) -> None:
         await self.transport.open()
         inner = await self.transport.subscribe(SOURCE)
-        self.reader = Unsettled(inner, SOURCE, box=self.transport, clock=self.clock)
+        undelivered = Undelivered(SOURCE, box=self.transport, clock=self.clock)
+        self.reader = Unsettled(inner, SOURCE, undelivered=undelivered, clock=self.clock)
 
     async def publish(self, *ids: str) -> None:
         await self.transport.publish([Post(Message(id=id, channel="a", body=b"", time=THEN)) for id in ids])
@@ -127,7 +129,9 @@ async def test_what_cannot_even_be_parked_is_named(stand: Stand, caplog: pytest.
         async def park(self, letters: Sequence[DeadLetter], /) -> None:
             raise ConnectionFailed("the disk is full")
 
-    reader = Unsettled(await stand.transport.subscribe(Source("b", "g")), SOURCE, box=Broken(), clock=stand.clock)  # type: ignore[arg-type]
+    undelivered = Undelivered(SOURCE, box=Broken(), clock=stand.clock)  # type: ignore[arg-type]
+    inner = await stand.transport.subscribe(Source("b", "g"))
+    reader = Unsettled(inner, SOURCE, undelivered=undelivered, clock=stand.clock)
     await stand.publish("lost")
     (lost,) = await stand.reader.receive(1)
     await reader.settle([Settled(lost, RELEASED)])

@@ -28,6 +28,7 @@ _UNDERSTATED = {
     "requests": "requests_are_absent",
     "parks": "dead_letters_are_absent",
     "administers": "administration_is_absent",
+    "examines": "examination_is_absent",
     "keeps_history": "unkept_failures_are_absent",
 }
 

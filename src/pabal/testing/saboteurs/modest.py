@@ -30,6 +30,7 @@ LESS: dict[str, Any] = {
     "requests": False,
     "parks": False,
     "administers": False,
+    "examines": False,
     "keeps_history": False,
 }
 """Each flag that a modest transport may go without, as it then declares it."""
@@ -37,7 +38,8 @@ LESS: dict[str, Any] = {
 _METHODS = {
     "requests": ("replies", "request", "reply"),
     "parks": ("park", "letters", "causes", "redrive", "pending", "edit", "discard"),
-    "administers": ("groups", "remove", "findings"),
+    "administers": ("groups", "remove"),
+    "examines": ("findings",),
 }
 
 

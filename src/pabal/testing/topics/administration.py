@@ -7,7 +7,7 @@ from pabal.model.outcome import ACKED, Retried
 from pabal.model.transport import GroupId, GroupStatus, Transport
 from pabal.testing.broken import expect, expect_each_once, expect_that
 from pabal.testing.promise import SETTLES_EACH, has, lacks, promise
-from pabal.testing.stage import Stage, administers, ids, raised
+from pabal.testing.stage import Stage, administers, examines, ids, raised
 
 
 async def _status(stage: Stage, transport: Transport, group: GroupId) -> GroupStatus | None:
@@ -104,11 +104,11 @@ async def living_or_unknown_group_is_not_removed(stage: Stage) -> None:
     expect_each_once(ids(await reader.handle(3)), ids(messages), "what the living group gets")
 
 
-@promise(has("administers"))
+@promise(has("examines"))
 async def findings_are_told(stage: Stage) -> None:
     """The findings say what the server is; one that keeps nothing across a restart says so as a weakness."""
     transport = await stage.connect()
-    findings = await administers(transport).findings()
+    findings = await examines(transport).findings()
     expect_that(len(findings) > 0 and all(finding.text for finding in findings), "findings with a text", findings)
     if not stage.capabilities.durable:
         weak = [finding for finding in findings if finding.level != "ok"]
@@ -119,5 +119,12 @@ async def findings_are_told(stage: Stage) -> None:
 async def administration_is_absent(stage: Stage) -> None:
     """A transport that does not declare administers has none of its methods."""
     transport = await stage.connect()
-    there = [name for name in ("groups", "remove", "findings") if hasattr(transport, name)]
+    there = [name for name in ("groups", "remove") if hasattr(transport, name)]
     expect(there, [], "the methods of an undeclared Protocol")
+
+
+@promise(lacks("examines"))
+async def examination_is_absent(stage: Stage) -> None:
+    """A transport that does not declare examines has none of its methods."""
+    transport = await stage.connect()
+    expect(hasattr(transport, "findings"), False, "the method of an undeclared Protocol")

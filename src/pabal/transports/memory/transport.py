@@ -59,6 +59,7 @@ class MemoryTransport:
         requests=True,
         parks=True,
         administers=True,
+        examines=True,
         keeps_history=True,
     )
 

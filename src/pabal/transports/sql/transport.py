@@ -70,6 +70,7 @@ class SqliteTransport:
         requests=True,
         parks=True,
         administers=True,
+        examines=True,
         keeps_history=True,
         max_body=_MOST_BODY,
     )
