@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
@@ -31,7 +32,8 @@ class Proxy:
         self._port = Port()
         self._sides: set[_Side] = set()
         self._stalled = {"requests": False, "answers": False}
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._arriving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -88,11 +90,6 @@ class Proxy:
         """Whether nothing passes in the direction in which this side sends."""
         return self._stalled[side.direction]
 
-    def accept(self) -> _Side:
-        """A client's side."""
-        self.accepted += 1
-        return _Side(self, "requests", self._sides)
-
     def _run(self, act: Callable[[], object]) -> None:
         """Do it in the loop's thread, between whatever arrives."""
 
@@ -111,33 +108,47 @@ class Proxy:
 
         self._run(change)
 
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
         if self._listener is None:
-            self._listener = await self._loop.create_server(
-                self.accept, LOOPBACK, self.port, reuse_address=True, backlog=1024
-            )
+            self._listener = socket.create_server((LOOPBACK, self.port), backlog=1024)
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept)
 
-    async def _unlisten(self) -> None:
+    def _unlisten(self) -> None:
         if self._listener is not None:
+            self._accept()  # who has connected by now is there, and goes on
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-            await asyncio.sleep(0)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with suppress(BlockingIOError):
+            while True:
+                client, _ = self._listener.accept()
+                self.accepted += 1
+                arriving = self._loop.create_task(self._join(client), name="proxy joins")
+                self._arriving.add(arriving)
+                arriving.add_done_callback(self._arriving.discard)
+
+    async def _join(self, client: socket.socket) -> None:
+        """Connect a client to the server."""
+        near, far = _Side(self, "requests", self._sides), _Side(self, "answers", self._sides)
+        await self._loop.connect_accepted_socket(lambda: near, client)
+        try:
+            await self._loop.create_connection(lambda: far, LOOPBACK, self._target)
+        except OSError:
+            near.reset()
+        else:
+            near.join(far)
 
     async def _reset(self) -> None:
-        while self._sides:
+        if self._listener is not None:
+            self._accept()
+        while self._sides or self._arriving:
             for side in list(self._sides):
                 side.reset()
             await asyncio.sleep(0)
-
-    async def reach(self, side: _Side) -> None:
-        """Connect a client's side to the server."""
-        other = _Side(self, "answers", self._sides)
-        try:
-            await self._loop.create_connection(lambda: other, LOOPBACK, self._target)
-        except OSError:
-            side.reset()
-        else:
-            side.join(other)
 
 
 class _Side(asyncio.Protocol):
@@ -151,14 +162,11 @@ class _Side(asyncio.Protocol):
         self._sides = sides
         self._other: _Side | None = None
         self._full = False  # its other end has more than it can send
-        self._reaching: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.pause_reading()
         self._sides.add(self)
-        if self.direction == "requests":
-            self._reaching = asyncio.get_running_loop().create_task(self._proxy.reach(self), name="proxy reaches")
 
     def join(self, other: _Side) -> None:
         self._other, other._other = other, self

@@ -6,8 +6,6 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import trustme
-
 
 @dataclass(frozen=True)
 class Certificates:
@@ -24,6 +22,8 @@ class Certificates:
 
 def make_certificates(folder: Path) -> Certificates:
     """New ones, each time by an authority of their own."""
+    import trustme  # here, so that whoever only starts servers needs nothing but Python
+
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1", "localhost")
     made = Certificates(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
