@@ -1,0 +1,268 @@
+"""One connection to a NATS server, or to one of several, that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from pabal.model.address import Address
+from pabal.model.errors import ConnectionFailed
+from pabal.transports.nats.options import ServerOptions, servers, tls
+
+log = logging.getLogger("pabal.nats")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_PING_EVERY = 5
+_UNANSWERED_PINGS = 2
+_FAREWELL = 2.0
+"""Seconds that a server has to take what is sent last."""
+
+Receive = Callable[[Msg], None]
+
+
+class Connection:
+    """What is sent and read here, and the private inbox of this connection.
+
+    `inbox` is a subject that only this connection reads, with what is below it.
+    """
+
+    def __init__(self, address: Address, options: ServerOptions) -> None:
+        self.address = address
+        self.inbox = f"_INBOX.{secrets.token_hex(16)}"
+        self._options = options
+        self._servers = servers(address)
+        self._client = _Client(encrypted=options.tls)
+        self._branches: dict[str, Receive] = {}
+        self._barriers: dict[str, asyncio.Future[None]] = {}
+        self._number = 0
+        self._connected = asyncio.Event()
+        self._begun = self._opened = self._closed = False
+        self._trouble: Exception | None = None
+        self._tried = 0
+
+    async def open(self) -> None:
+        """Connect; raises ConnectionFailed when no host takes us within the time for it, ConfigurationError."""
+        context = tls(self._options)
+        username, password = self.address.username, self.address.password
+        arguments: dict[str, Any] = {
+            "user": username if password is not None else None,
+            "password": password,
+            "token": username if password is None else None,
+            "tls": context,
+            "user_credentials": self._options.credentials or None,
+            "connect_timeout": self._options.connect_timeout,
+        }
+        self._begun = True
+        try:
+            async with asyncio.timeout(self._options.connect_timeout):
+                await self._client.connect(
+                    self._servers,
+                    name="pabal",
+                    error_cb=self._failed,
+                    disconnected_cb=self._disconnected,
+                    reconnected_cb=self._reconnected,
+                    closed_cb=self._was_closed,
+                    max_reconnect_attempts=-1,
+                    reconnect_to_server_handler=self._next,
+                    ping_interval=_PING_EVERY,
+                    max_outstanding_pings=_UNANSWERED_PINGS,
+                    **arguments,
+                )
+                self._opened = True
+                self._connected.set()
+                await self.subscribe(f"{self.inbox}.>", "", self._receive)
+        except TimeoutError:
+            await self._give_up()
+            why = f": {_text(self._trouble)}" if self._trouble is not None else ""
+            raise ConnectionFailed(
+                f"{self.address} did not answer within {self._options.connect_timeout:g} s{why}"
+            ) from None
+        except (errors.Error, OSError) as error:
+            await self._give_up()
+            raise ConnectionFailed(f"{self.address}: {_text(error)}") from error
+        except BaseException:
+            await self._give_up()
+            raise
+
+    @property
+    def version(self) -> str:
+        """The server's, as it says it."""
+        return str(self._client.connected_server_version)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that the server takes for one message, its headers included."""
+        return self._client.max_payload
+
+    @property
+    def client(self) -> Client:
+        """The client itself."""
+        return self._client
+
+    def branch(self, name: str, receive: Receive) -> str:
+        """Have all that comes in below a subject of the inbox handed to `receive`; returns the subject."""
+        self._branches[name] = receive
+        return f"{self.inbox}.{name}"
+
+    async def ready(self) -> Client:
+        """The client, once it is connected: it would keep in memory what is sent before, and lose it.
+
+        Raises ConnectionFailed when it never will be again.
+        """
+        if not self._client.is_connected or not self._connected.is_set():
+            await self._wait()
+        return self._client
+
+    async def _wait(self) -> None:
+        while not (self._client.is_connected and self._connected.is_set()):
+            if self._closed or not self._opened:
+                raise ConnectionFailed(f"{self.address} is not open")
+            if self._client.is_closed:
+                raise ConnectionFailed(f"{self.address} has ended the connection: {_text(self._trouble)}")
+            self._connected.clear()
+            await self._connected.wait()
+
+    async def subscribe(self, subject: str, queue: str, receive: Receive) -> Subscription:
+        """Register for a subject, and for it again after each reconnection; `receive` is called in the event loop."""
+        client = await self.ready()
+        # A subscription made for a future hands over each message at once: no queue, no task and no limit at which the
+        # client drops in silence.
+        sink = cast("asyncio.Future[Any]", _Sink(receive))
+        subscription = await client.subscribe(subject, queue=queue, future=sink)
+        await self.barrier()
+        return subscription
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Take nothing more from a subscription; once this has returned, nothing comes."""
+        with suppress(errors.Error, OSError, ConnectionFailed, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                # The server first, then the client: what is on its way meanwhile is still handed over.
+                await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001
+                await self.barrier()
+        with suppress(errors.Error, OSError):
+            await subscription.unsubscribe()
+
+    async def barrier(self) -> None:
+        """Return once the server has processed all that was sent before; raises ConnectionFailed when it may not have.
+
+        The client's own flush is none: its ping may overtake what is buffered. A message to ourselves does not.
+        """
+        number = str(self._number)
+        self._number += 1
+        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._barriers[number] = passed
+        try:
+            await self._client.publish(f"{self.inbox}.b.{number}")
+            check_cancelled()
+            await passed
+        except (errors.Error, OSError) as error:
+            raise ConnectionFailed(f"{self.address}: {_text(error)}") from error
+        finally:
+            del self._barriers[number]
+
+    async def aclose(self) -> None:
+        """Disconnect. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._connected.set()
+        self._fail_barriers()
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        self._closed = True
+        if not self._begun:
+            return
+        with suppress(errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self._client.close()
+
+    def _receive(self, received: Msg) -> None:
+        kind, _, rest = received.subject[len(self.inbox) + 1 :].partition(".")
+        if kind == "b":
+            passed = self._barriers.get(rest)
+            if passed is not None and not passed.done():
+                passed.set_result(None)
+        elif (branch := self._branches.get(kind)) is not None:
+            branch(received)
+
+    def _fail_barriers(self) -> None:
+        for passed in self._barriers.values():
+            if not passed.done():
+                passed.set_exception(ConnectionFailed(f"the connection to {self.address} was lost"))
+
+    def _next(self, found: Sequence[Any], _info: object) -> tuple[Any, float]:
+        """Which server is tried next, and how many seconds from now."""
+        server = min(found, key=lambda each: each.reconnects)
+        pause = min(_FIRST_PAUSE * 2 ** min(server.reconnects, 10), _LONGEST_PAUSE)
+        return server, pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+    async def _failed(self, error: Exception) -> None:
+        self._trouble = error
+        if self._opened:
+            log.warning("%s: %s", self.address, _text(error))
+            return
+        self._tried += 1
+        if self._tried >= len(self._servers):
+            raise error if isinstance(error, OSError | errors.Error) else ConnectionFailed(_text(error))
+
+    async def _disconnected(self) -> None:
+        self._connected.clear()
+        self._fail_barriers()
+        if not self._closed:
+            log.warning("%s: the connection was lost, trying to get it back", self.address)
+
+    async def _reconnected(self) -> None:
+        log.info("%s: connected again", self.address)
+        self._connected.set()
+
+    async def _was_closed(self) -> None:
+        self._connected.set()
+        self._fail_barriers()
+        if not self._closed:
+            log.error("%s: the connection has ended: %s", self.address, _text(self._trouble))
+
+
+class _Client(Client):
+    """The client, but that it sends no credentials to a server that would read them unencrypted."""
+
+    def __init__(self, *, encrypted: bool) -> None:
+        super().__init__()
+        self._encrypted = encrypted
+
+    def _connect_command(self) -> bytes:
+        if self._encrypted and not self._server_info.get("tls_required"):
+            raise errors.SecureConnWantedError
+        return super()._connect_command()
+
+
+class _Sink:
+    """What a subscription takes for the future of its only message."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.set_result = receive
+
+    def cancelled(self) -> bool:
+        return False
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError in a task that is being cancelled: the client swallows a cancellation while it flushes."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _text(error: Exception | None) -> str:
+    text = str(error).removeprefix("nats: ").strip() if error is not None else ""
+    return text or type(error).__name__

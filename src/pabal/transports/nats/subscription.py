@@ -1,0 +1,149 @@
+"""A reader of one subject: what comes is handed over by the server and is nobody else's then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pabal.model.clock import Clock, utc
+from pabal.model.errors import ConfigurationError, ConnectionFailed
+from pabal.model.message import new_id
+from pabal.model.outcome import Reason, Settlement
+from pabal.model.transport import Delivery, GroupId, Settled, Source
+from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.subjects import Subjects, queue
+from pabal.transports.nats.wire import is_for, message_of, redrive_of
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription as Interest
+
+log = logging.getLogger("pabal.nats")
+
+
+class NatsSubscription:
+    """A member of a queue group, or a listener.
+
+    The server pushes, whatever the window is: more than `overflow` messages are not kept waiting, the rest goes where
+    the source says.
+    """
+
+    lease = None
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: Source,
+        *,
+        subjects: Subjects,
+        overflow: int,
+        clock: Clock,
+        closed: Callable[[NatsSubscription], None],
+    ) -> None:
+        self._connection = connection
+        self._source = source
+        self._group = None if source.group is None else GroupId(source.channel, source.group)
+        self._subjects = subjects
+        self._overflow = overflow
+        self._clock = clock
+        self._on_close = closed
+        self._interest: Interest | None = None
+        self._came: deque[Msg] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._spilt: list[Msg] = []
+        self._lost = 0
+        self._spilling: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def register(self) -> None:
+        """Begin to be handed messages."""
+        group = self._source.group
+        self._interest = await self._connection.subscribe(
+            self._subjects.of(self._source.channel),
+            "" if group is None else queue(self._source.channel, group),
+            self._take,
+        )
+
+    async def receive(self, limit: int, /) -> Sequence[Delivery]:
+        """Wait for at least one delivery and return 1 to `limit` of them."""
+        if limit < 1:
+            raise ConfigurationError(f"receive takes 1 or more deliveries, not {limit}")
+        while True:
+            if self._closed:
+                raise ConnectionFailed(f"the subscription to {self._source.channel!r} is closed")
+            if self._came:
+                came = self._came
+                return [self._delivery(came.popleft()) for _ in range(min(limit, len(came)))]
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+
+    async def settle(self, settled: Sequence[Settled], /) -> Sequence[Settlement]:
+        """Nothing is settled here: whatever became of a message, the server has forgotten it."""
+        return [Settlement.DONE] * len(settled)
+
+    async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
+        """Nothing runs out here."""
+        del deliveries
+        return ()
+
+    def resize(self, window: int, /) -> None:
+        """The server pushes, whatever the window is."""
+
+    async def aclose(self) -> None:
+        """Take nothing more. What a group's member still holds then goes where the source says."""
+        if self._closed:
+            return
+        if self._interest is not None:
+            await self._connection.unsubscribe(self._interest)
+        self._closed = True
+        self._on_close(self)
+        self._wake()
+        if self._spilling is not None:
+            await self._spilling
+        if self._came and self._group is not None:
+            left, self._came = self._came, deque()
+            await self._hand_back(list(left), "abandoned")
+
+    def _take(self, received: Msg) -> None:
+        if self._closed or not is_for(received, self._group):
+            return
+        if len(self._came) >= self._overflow:
+            if len(self._spilt) >= self._overflow:
+                self._lost += 1
+                return
+            self._spilt.append(received)
+            if self._spilling is None or self._spilling.done():
+                self._spilling = asyncio.get_running_loop().create_task(self._spill(), name="pabal nats: overflow")
+            return
+        self._came.append(received)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _spill(self) -> None:
+        while self._spilt:
+            spilt, self._spilt = self._spilt, []
+            await self._hand_back(spilt, "overflow")
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            log.error(
+                "%s: %d messages came faster than they could be handled or kept, and are lost",
+                self._source.channel,
+                lost,
+            )
+
+    async def _hand_back(self, received: Sequence[Msg], reason: Reason) -> None:
+        """Let somebody look after messages that are not handed out here."""
+        if self._source.on_undelivered is not None:
+            await self._source.on_undelivered([self._delivery(each) for each in received], reason)
+
+    def _delivery(self, received: Msg) -> Delivery:
+        message = message_of(
+            self._subjects.channel(received.subject), received, id=new_id(), arrived=utc(self._clock.time())
+        )
+        return Delivery(message, redrive=redrive_of(received))
