@@ -60,6 +60,18 @@ def test_a_newer_box_is_left_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_box_that_lacks_what_its_version_has_is_refused(tmp_path: Path) -> None:
+    """A file of another schema than it says is named at once; its statements would fail for ever."""
+    path = tmp_path / "box.db"
+    close(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE pabal_dead RENAME COLUMN reason TO why")
+        before = connection.execute("SELECT * FROM sqlite_master").fetchall()
+        with pytest.raises(ConfigurationError, match=r"box.db has no pabal_dead\.reason: .* or name another file"):
+            open_box(str(path))
+        assert connection.execute("SELECT * FROM sqlite_master").fetchall() == before
+
+
 def test_a_file_that_is_no_database_is_left_as_it_was(tmp_path: Path) -> None:
     """Another kind of file is refused and not written to, nor is anything put beside it."""
     path = tmp_path / "notes.txt"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from pabal.messagebox.migrations import migrations
@@ -17,6 +19,11 @@ PATIENCE = 5.0
 """Seconds to wait for another writer of the file."""
 
 _WAL_LIMIT = 67_108_864
+
+_COLUMNS = (
+    "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c"
+    " WHERE t.type = 'table' AND t.name GLOB 'pabal_*'"
+)
 
 _MEANING = {
     sqlite3.SQLITE_BUSY: "another process has held it for too long; end that process or its transaction",
@@ -127,9 +134,27 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
 def _migrate(connection: sqlite3.Connection, path: str) -> None:
     scripts = migrations("sqlite")
     for script in scripts[_version(connection, path) :]:
-        for statement in _statements(script):
-            connection.execute(statement)
+        _apply(connection, script)
     connection.execute("UPDATE pabal_meta SET value = ? WHERE name = 'schema'", (len(scripts),))
+    if missing := _columns_needed() - set(connection.execute(_COLUMNS)):
+        raise ConfigurationError(
+            f"message box {path} has no {'.'.join(min(missing))}: an unreleased pabal made it, or somebody changed it; "
+            "empty it with that pabal and move it away, or name another file"
+        )
+
+
+@cache
+def _columns_needed() -> frozenset[tuple[str, str]]:
+    """Each column of the schema, after the name of its table."""
+    with closing(connect(":memory:")) as empty:
+        for script in migrations("sqlite"):
+            _apply(empty, script)
+        return frozenset(empty.execute(_COLUMNS))
+
+
+def _apply(connection: sqlite3.Connection, script: str) -> None:
+    for statement in _statements(script):
+        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:
