@@ -7,10 +7,12 @@ import asyncio
 import os
 import secrets
 import sys
+import traceback
 from contextlib import nullcontext
 
 from rich.console import Console
 
+from pabal import PabalError
 from tests.faults.scenario import Broken, Scenario, perform
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.subject import NotRun, Setting, Subject, embedded
@@ -40,8 +42,8 @@ async def run(scenario: Scenario, setting: Setting, *, times: int, seed: str) ->
         return Row(scenario.name, not_run=str(reason))
     except Broken as broken:
         return Row(scenario.name, broken.account, wrong=str(broken))
-    except (AssertionError, TimeoutError, ExceptionGroup) as error:
-        return Row(scenario.name, wrong=" ".join([repr(error), *getattr(error, "__notes__", [])]))
+    except (AssertionError, OSError, PabalError, ExceptionGroup) as error:
+        return Row(scenario.name, wrong="".join(traceback.format_exception(error)))
     return None if account is None else Row(scenario.name, account)
 
 

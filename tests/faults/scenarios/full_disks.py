@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from tests.faults.scenarios.troubles import trouble
 from tests.faults.scene import Scene
 from tests.faults.subject import NotRun, Subject, embedded
 
-SIZE = 24_000_000
-FILLER = 12_000_000
-"""Bytes of the disk, and of what else is on it while it is full."""
+SIZE = 64_000_000
+LEFT = 2_000_000
+"""Bytes of the disk, and what is left for the box once something else has taken the rest."""
 
 LIMIT = 8_000_000
 """Bytes that a file may have: more than the ledger needs, and less than the box."""
@@ -46,8 +47,10 @@ def small_disk(folder: Path) -> Iterator[Subject]:
 
 
 async def fill(scene: Scene) -> None:
-    """Take space away; the box's own backlog takes the rest."""
-    (scene.folder / "disk" / "filler").write_bytes(bytes(FILLER))
+    """Take space away; the box's own backlog takes what is left."""
+    disk = scene.folder / "disk"
+    with (disk / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(disk).free - LEFT)
 
 
 async def free(scene: Scene) -> None:

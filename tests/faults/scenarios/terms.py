@@ -27,7 +27,7 @@ async def drain(scene: Scene) -> None:
     worker = scene.chance.choice(scene.workers)
     await scene.progress(worker, what="handled")
     report = await scene.stop(worker)
-    assert report.seconds < GRACE
+    assert report.seconds < GRACE, f"the drain took {report.seconds:.1f} s of {GRACE:g}"
     scene.seen["drained"] += 1
     await replace(scene, worker)
 
@@ -39,7 +39,7 @@ async def twice(scene: Scene) -> None:
     started = time.monotonic()
     worker.terminate()
     await until(lambda: "draining" in worker.errors(), f"{worker.who} drains", GRACE)
-    assert worker.alive
+    assert worker.alive, "one signal ended it at once"
     worker.terminate()
     await left_behind(scene, worker, id)
     assert time.monotonic() - started < GRACE, "the second signal waited for the grace"
@@ -53,7 +53,8 @@ async def too_long(scene: Scene) -> None:
     started = time.monotonic()
     worker.terminate()
     await left_behind(scene, worker, id)
-    assert GRACE <= time.monotonic() - started < GRACE + FAREWELL
+    took = time.monotonic() - started
+    assert GRACE <= took < GRACE + FAREWELL, f"it ended after {took:.1f} s"
     scene.seen["ended with the grace"] += 1
 
 
@@ -61,7 +62,9 @@ async def left_behind(scene: Scene, worker: Player, id: str) -> None:
     """The worker ends with what it must say of a message that it has not finished."""
     code = await worker.ended()
     scene.workers.remove(worker)
-    assert (1, [id]) == (code, [left.message_id for left in drained(worker).unfinished])
+    unfinished = [left.message_id for left in drained(worker).unfinished]
+    assert code == 1, f"{worker.who} ended with {code}"
+    assert id in unfinished, f"{worker.who} names {unfinished}, not {id}"
     await scene.until(lambda: id in scene.book.handled, f"another handles {id}")
     await replace(scene, worker)
 
