@@ -165,8 +165,9 @@ class _Side(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.pause_reading()
         self._sides.add(self)
+        # Not at once: Python 3.11.2 begins to read after this, whether it was paused or not.
+        asyncio.get_running_loop().call_soon(self.flow)
 
     def join(self, other: _Side) -> None:
         self._other, other._other = other, self
