@@ -39,6 +39,19 @@ def expired(connection: sqlite3.Connection, now: float) -> set[int]:
     return {member for (member,) in connection.execute("SELECT id FROM pabal_member WHERE alive_until <= ?", (now,))}
 
 
+def set_back(connection: sqlite3.Connection, *, since: float, until: float) -> None:
+    """The clock was set back to before `since`: what was to last longer than that, by the old clock, lasts `until`.
+
+    Else the dead would live on, and hold what they had, for as long as it was set back. Who lives renews its own.
+    """
+    for lease in (
+        "pabal_member SET alive_until = :until WHERE alive_until",
+        "pabal_take SET due = :until WHERE due",
+        "pabal_message SET due = :until WHERE token IS NOT NULL AND due",
+    ):
+        connection.execute(f"UPDATE {lease} > max(:since, :until)", {"since": since, "until": until})
+
+
 def bury(connection: sqlite3.Connection, members: Iterable[int]) -> None:
     """Declare members dead, or gone: their private groups go with them."""
     rows = [(member,) for member in members]

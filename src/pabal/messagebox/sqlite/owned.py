@@ -93,7 +93,8 @@ class OwnedReader(Reader):
     def _renewed(self, until: float, late: list[Hold], straight: list[Part]) -> None:
         self._until = until
         for hold in self.stock.out.values():
-            hold.until = min(hold.deadline, until)
+            hold.deadline = min(hold.deadline, until)  # unless the clock was set back it is so
+            hold.until = hold.deadline
         self.stock.ended([(hold, End.AGAIN) for hold in late])
         for part in straight:
             part.behind = False

@@ -16,12 +16,12 @@ class Presence:
     def __init__(self, lease: float) -> None:
         self.member: int | None = None
         self._lease = lease
-        self._due = 0.0
+        self._since = 0.0  # our last beat
         self._suspects: set[int] = set()
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to beat."""
-        return self.member is not None and now >= self._due
+        """Whether it is time to beat: a third of the lease has passed, or the clock was set back."""
+        return self.member is not None and not self._since <= now < self._since + self._lease / 3
 
     def join(self, transaction: Transaction) -> int:
         """Become a member, under a new id."""
@@ -37,6 +37,8 @@ class Presence:
         first process to wake finds all the others expired.
         """
         connection, member = transaction.connection, transaction.member
+        if transaction.now < self._since:
+            members.set_back(connection, since=self._since, until=transaction.now + self._lease)
         if member is None or not members.beat(connection, member, transaction.now + self._lease):
             return False
         expired = members.expired(connection, transaction.now)
@@ -54,5 +56,5 @@ class Presence:
 
     def _renewed(self, member: int, now: float, suspects: set[int]) -> None:
         self.member = member
-        self._due = now + self._lease / 3
+        self._since = now
         self._suspects = suspects
