@@ -5,7 +5,7 @@
 #
 #   make test WITHOUT="chromium nats"   leaves programs or servers out, and says so
 #   make test PABAL_TEST_LEGS=all       tests with every version of every server, not the newest of each alone
-#   make test ARGS="tests/unit -k box"  passes ARGS on; demo, faults and bench take them too
+#   make test ARGS="tests/unit -k box"  passes ARGS on; demo, faults, stress and bench take them too
 #   make demo PYTHON=python3.12         uses another Python than python3
 
 PYTHON ?= python3
@@ -36,7 +36,7 @@ export WITHOUT
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check format bench docs reference setup clean python
+.PHONY: help demo test faults stress check format bench docs reference setup clean python
 
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ test: setup  ## Run every test and every example in the docs
 
 faults: setup  ## Kill, freeze and starve the processes of a transport; print what became of every message
 	@$(RUN) python -m tests.faults $(ARGS)
+
+stress: setup  ## Run the tests of concurrency 200 times, each time in another order
+	@$(RUN) python -m tests.stress $(ARGS)
 
 check: setup  ## Check format, lint, types and the floors of the house
 	$(RUN) ruff format --check

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import secrets
 import sys
 import traceback
@@ -17,6 +16,7 @@ from tests.faults.scenario import Broken, Scenario, perform
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.subject import NotRun, Setting, Subject, embedded
 from tests.faults.table import Row, print_table
+from tests.servers.packages import left_out
 
 
 def arguments() -> argparse.Namespace:
@@ -51,7 +51,6 @@ async def main() -> int:
     """Returns the exit code: 1 when anything is lost, unexplained, or not run without WITHOUT saying so."""
     options = arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    without = os.environ.get("WITHOUT", "").replace(",", " ").split()
     subject: Setting = embedded if options.url is None else lambda _: nullcontext(Subject(options.url))
     console.print(f"seed {options.seed}", highlight=False)
     rows: list[Row] = []
@@ -59,7 +58,7 @@ async def main() -> int:
     for scenario in SCENARIOS:
         if scenario.name not in options.only or (options.url and scenario.setting):
             continue
-        if scenario.needs in without:
+        if scenario.needs in left_out():
             rows.append(Row(scenario.name, not_run=f"left out, as WITHOUT says: {scenario.needs}"))
             continue
         row = await run(scenario, subject, times=options.times or scenario.full, seed=options.seed)

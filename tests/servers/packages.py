@@ -105,14 +105,18 @@ PROGRAMS: Mapping[str, Program] = {
 
 SERVERS = frozenset(program.server for program in PROGRAMS.values() if program.server)
 
+RIGHTS = frozenset({"tmpfs", "prlimit"})
+"""What a system may not let the fault tests do: mount a small disk, limit another process."""
+
 
 def left_out() -> frozenset[str]:
-    """The names of programs that WITHOUT leaves out. Raises ValueError for a name that is not known."""
+    """The names of programs and rights that WITHOUT leaves out. Raises ValueError for a name that is not known."""
     names = frozenset(os.environ.get("WITHOUT", "").replace(",", " ").split())
-    known = PROGRAMS.keys() | SERVERS
+    known = PROGRAMS.keys() | SERVERS | RIGHTS
     if unknown := names - known:
         raise ValueError(f"WITHOUT names {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    return frozenset(program.name for program in PROGRAMS.values() if {program.name, program.server} & names)
+    programs = (program.name for program in PROGRAMS.values() if {program.name, program.server} & names)
+    return frozenset(programs) | (names & RIGHTS)
 
 
 def every_version() -> bool:
