@@ -172,7 +172,8 @@ class Client(ABC):
         """Pull the messages of a group by hand, for the length of an ``async with``.
 
         What was pulled and not settled goes back to the group at its end. `start` is that of `handler`. Raises as
-        `handler` does, and CapabilityError where the transport cannot keep it.
+        `handler` does, ConfigurationError for a group that is ordered, whose messages only handlers can keep in order,
+        and CapabilityError where the transport cannot keep it.
         """
         check_start(start)
         wanted = Source(source_of(source), check_group(group), window=0, start=start)

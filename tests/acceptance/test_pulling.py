@@ -281,3 +281,25 @@ async def test_wrong_consumer(url: str, options: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"source": "a", "group": "g", **options}
     with pytest.raises(ConfigurationError):
         Bus(url).consumer(**arguments)
+
+
+async def test_an_ordered_group_is_not_pulled(url: str) -> None:
+    """A consumer of an ordered group is refused, while it is handled and afterwards, and the group stays as it is."""
+    bus = Bus(url)
+
+    @bus.handler("a", group="g", ordered=True)
+    async def handler(body: str) -> None: ...
+
+    async with Bus(url) as other:
+        async with bus.running():
+            with pytest.raises(
+                ConfigurationError, match=r"is read ordered .*, and who only pulls would read it unordered"
+            ):
+                await other.consumer("a", group="g").__aenter__()
+        with pytest.raises(ConfigurationError, match="read it by a handler that says the same, or remove the group"):
+            await other.consumer("a", group="g").__aenter__()
+        await other.publish("a", "later", key="k")
+        again = Bus(url)
+        again.handler("a", group="g", ordered=True)(handler)
+        async with again.running():
+            pass

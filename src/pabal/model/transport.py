@@ -91,7 +91,7 @@ class Source(msgspec.Struct, frozen=True):
     it has settled those.
 
     `ordered` and `on_dead` belong to the group: whoever reads it otherwise than its living members do, or while it
-    has a backlog, is refused with ConfigurationError.
+    has a backlog, or with a window of 0, is refused with ConfigurationError.
     """
 
     channel: str

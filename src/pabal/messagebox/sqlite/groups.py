@@ -46,8 +46,8 @@ class Mode(NamedTuple):
 SHARED = Mode()
 
 
-def register(transaction: Transaction, source: str, name: str, mode: Mode = SHARED) -> int:
-    """The id of a group, which is made where it is new.
+def register(transaction: Transaction, source: str, name: str, mode: Mode = SHARED, *, takes: bool = True) -> int:
+    """The id of a group, which is made where it is new; who `takes` nothing yet does not change how it is taken.
 
     Raises ConfigurationError when the group is taken in another way by living members, or has a backlog.
     """
@@ -64,7 +64,13 @@ def register(transaction: Transaction, source: str, name: str, mode: Mode = SHAR
     else:
         grp, was = found[0], Mode(*found[1:])
         if str(mode) != str(was):
-            _change(transaction, grp, f"group {name!r} of {source!r}", was, mode)
+            group = f"group {name!r} of {source!r}"
+            if not takes:
+                raise ConfigurationError(
+                    f"{group} is read {was}, and who only pulls would read it {mode}: read it by a handler that says "
+                    "the same, or remove the group first"
+                )
+            _change(transaction, grp, group, was, mode)
     return int(grp)
 
 

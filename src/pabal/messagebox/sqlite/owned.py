@@ -44,7 +44,7 @@ class OwnedReader(Reader):
     def enter(self, transaction: Transaction) -> None:
         """Register under a member row of its own."""
         until = transaction.now + self.lease
-        grp = groups.register(transaction, self.source, self.name, self.mode)
+        grp = groups.register(transaction, self.source, self.name, self.mode, takes=self.window > 0)
         member = members.join(transaction.connection, until)
         groups.listen(transaction.connection, grp, member)
         slots.announce(transaction.connection)

@@ -19,7 +19,7 @@ class SharedReader(Reader):
     def enter(self, transaction: Transaction) -> None:
         """Register for the process's member."""
         assert transaction.member is not None  # noqa: S101 - the box sees to it
-        grp = groups.register(transaction, self.source, self.name)
+        grp = groups.register(transaction, self.source, self.name, takes=self.window > 0)
         groups.listen(transaction.connection, grp, transaction.member)
         transaction.remember(setattr, self, "grp", grp)
 

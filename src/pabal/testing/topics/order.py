@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 
+from msgspec.structs import replace
+
 from pabal.model.errors import CapabilityError, ConfigurationError
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Retried
@@ -218,7 +220,7 @@ async def order_outlives_silence(stage: Stage) -> None:
 
 @promise(has("groups", "order", "administers"))
 async def group_is_read_one_way(stage: Stage) -> None:
-    """A group is read ordered or not, with one on_dead; it changes only without living members and a backlog."""
+    """A group is read ordered or not, with one on_dead; only who takes changes that, without members and a backlog."""
     transport, other, channel = await stage.connect(), await stage.connect(), stage.channel("one-way")
     ways = [
         Source(channel, "group", ordered=True),
@@ -241,6 +243,12 @@ async def group_is_read_one_way(stage: Stage) -> None:
         reader = await stage.subscribe(other, channel, "group", ordered=way.ordered, on_dead=way.on_dead)
         expect(ids(await reader.handle(1)), ids(messages), "what is read the one way")
         await reader.close()
+        for another in ways:
+            if another != way:
+                error = await raised(other.subscribe, replace(another, window=0))
+                expect_that(
+                    isinstance(error, ConfigurationError), "ConfigurationError for one that takes nothing yet", error
+                )
 
 
 @promise(has("groups"), lacks("order"))

@@ -100,6 +100,11 @@ class Broker:
             self._routes.clear()
         elif found.mode != mode:
             was, name = _WAYS[found.mode], f"group {source.group!r} of {source.channel!r}"
+            if not source.window:
+                raise ConfigurationError(
+                    f"{name} is read {was}, and who only pulls would read it {_WAYS[mode]}: read it by a handler that "
+                    "says the same, or remove the group first"
+                )
             if found.members:
                 raise ConfigurationError(f"{name} has members that read it {was}; every member must say the same")
             if backlog := len(found.backlog()):
