@@ -60,7 +60,7 @@ class Box:
         self.path = path
         self._clock = clock
         self._lease = lease
-        self._full = full
+        self.full = full
         self._routing = RoutingCache()
         self._room = Room(overflow)
         self._readers: list[SharedReader] = []
@@ -74,12 +74,11 @@ class Box:
         self._trouble = Trouble(f"message box {path}")
         self._reading = Trouble(f"message box {path}: reading it")
         self._identity = (0, 0)
-        self._synchronous = True
         self._begun = False  # the transaction that was tried last
 
     def open(self) -> None:
         """Open the file; see `open_box`."""
-        self._connection, self._turn = open_box(self.path)
+        self._connection, self._turn, self._log = open_box(self.path)
         self._identity = _identity(self.path)
 
     def read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -100,6 +99,7 @@ class Box:
             if waited:
                 self._turn.release()
             self._turn.close()
+            self._log.close()
 
     # Who reads.
 
@@ -255,6 +255,17 @@ class Box:
         self._trouble.note(failure)
         return [Outcome(None, ConnectionFailed(str(failure))) for _ in jobs], []
 
+    def flush(self) -> ConnectionFailed | None:
+        """Wait until the disk has all that was committed; returns what went wrong.
+
+        Nobody needs this for a commit that only takes, settles or extends: lost with the power, its messages come
+        again. One that parks a rejected message is lost as a whole, the letter with the deletion.
+        """
+        failure = self._log.flush()
+        if failure is not None:
+            self._trouble.note(failure)
+        return failure
+
     def _one_by_one(self, jobs: Sequence[Write]) -> tuple[list[Outcome], list[tuple[Reader, Taken]]]:
         # SQLite has undone all of them, as it does when one is too large for what is left of the disk.
         outcomes: list[Outcome] = []
@@ -276,7 +287,6 @@ class Box:
                     f"message box {self.path}: the file was moved, deleted or replaced while it was in use; "
                     "put it back, or close and open again"
                 )
-            self._set_synchronous(self._full and any(job.durable for job in jobs))
             try:
                 return self._commit(jobs, careful=False)
             except Exception:
@@ -353,13 +363,6 @@ class Box:
         transaction.remember(self._hot.difference_update, cold)
         transaction.ready -= cold
         return taken
-
-    def _set_synchronous(self, full: bool) -> None:  # noqa: FBT001 - what the pragma says
-        # A commit that only takes, settles or extends may be lost with the power: its messages come again. One
-        # that parks a rejected message is lost as a whole, the letter with the deletion.
-        if full != self._synchronous:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            self._synchronous = full
 
     def _stay_alive(self, transaction: Transaction) -> None:
         for owner in self._owned:

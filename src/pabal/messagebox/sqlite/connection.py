@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pabal.messagebox.migrations import migrations
+from pabal.messagebox.sqlite.log import WriteAheadLog
 from pabal.messagebox.sqlite.turn import WriteTurn
 from pabal.model.errors import ConfigurationError, ConnectionFailed
 
@@ -50,7 +51,7 @@ def connect(path: str, *, patience: float = PATIENCE) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=patience, isolation_level=None)
 
 
-def open_box(path: str) -> tuple[sqlite3.Connection, WriteTurn]:
+def open_box(path: str) -> tuple[sqlite3.Connection, WriteTurn, WriteAheadLog]:
     """Open the file for writing and bring its schema up to date; a missing file is made.
 
     A file that is no box, or a newer one, is left as it was. Raises ConfigurationError or ConnectionFailed.
@@ -69,6 +70,7 @@ def open_box(path: str) -> tuple[sqlite3.Connection, WriteTurn]:
         _version(connection, path)
         turn = WriteTurn(path)
         _prepare(connection, path, turn)
+        log = WriteAheadLog(path)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -83,7 +85,7 @@ def open_box(path: str) -> tuple[sqlite3.Connection, WriteTurn]:
                 f"message box {path}: cannot lock {error.filename or path}: {error.strerror}"
             ) from error
         raise
-    return connection, turn
+    return connection, turn, log
 
 
 def _is_no_database(error: sqlite3.Error) -> bool:
@@ -113,6 +115,7 @@ def _prepare(connection: sqlite3.Connection, path: str, turn: WriteTurn) -> None
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        connection.execute("PRAGMA synchronous = NORMAL")  # from here on the log is flushed by hand
     finally:
         turn.release()
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pabal.messagebox.routing import Routing
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.model.cloudevents import pack
 from pabal.model.errors import ConfigurationError, MessageTooLarge, PabalError
@@ -85,7 +86,7 @@ def publish(transaction: Transaction, drafts: Sequence[Draft]) -> list[Receipt]:
             receipts.append(Receipt(message.id, error=error))
             continue
         try:
-            takers, full = _takers(transaction, post, living, rows)
+            takers, full = _takers(transaction, post, routing, living, rows)
         except PabalError as problem:
             receipts.append(Receipt(message.id, error=problem))
             continue
@@ -135,10 +136,13 @@ def _inserting(rows: int) -> str:
 
 
 def _takers(
-    transaction: Transaction, post: Post, living: Callable[[], set[int]], rows: Sequence[tuple[object, ...]]
+    transaction: Transaction,
+    post: Post,
+    routing: Routing,
+    living: Callable[[], set[int]],
+    rows: Sequence[tuple[object, ...]],
 ) -> tuple[Sequence[int], Sequence[int]]:
     """The groups that get a row, and those of listeners that have no room; `rows` are not in the table yet."""
-    routing = transaction.routing()
     if post.group is not None:
         grp = routing.find(post.group)
         if grp is None:

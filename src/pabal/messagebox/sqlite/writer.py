@@ -146,6 +146,7 @@ class Writer:
         serving = True
         while serving:
             answers: list[_Answer] = []
+            unsure: list[_Answer] = []  # committed, but the disk may not have it yet
             writes: list[_Write] = []
             self._batch = self._jobs.take(_MOST_JOBS, patience=box.patience())
             for item in self._batch:
@@ -158,13 +159,22 @@ class Writer:
             arrivals: list[_Arrival] = []
             if box.look() or writes:
                 outcomes, taken = box.transact(writes)
-                answers += zip((write.future for write in writes), outcomes, strict=True)
+                for write, outcome in zip(writes, outcomes, strict=True):
+                    (unsure if box.full and write.durable else answers).append((write.future, outcome))
                 arrivals = [(reader, rows.deliveries()) for reader, rows in taken]
             arrivals += box.hand_out()
             if (answers or arrivals) and not self._post(answers, arrivals):
                 return
+            if unsure and not self._post(self._flushed(unsure), []):
+                return
             if self._loop.is_closed():
                 return
+
+    def _flushed(self, answers: list[_Answer]) -> list[_Answer]:
+        failure = self.box.flush()
+        if failure is None:
+            return answers
+        return [(future, Outcome(None, outcome.error or failure)) for future, outcome in answers]
 
     def _heed(self, told: _Tell, answers: list[_Answer]) -> None:
         try:
