@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
+from itertools import count
+from threading import Lock
 from time import time_ns
 
 import msgspec
@@ -15,17 +17,14 @@ import msgspec
 from pabal.model.errors import ConfigurationError
 
 _random = random.Random(os.urandom(32))  # noqa: S311 - ids are unique, they are not secrets
-os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
-
-_VERSION = 0x7 << 76
-_VARIANT = 0b10 << 62
+_MILLISECOND = 1_000_000
 _RESERVED = re.compile(r"(?i)ce[-_]|pabal-|nats-")
 # Control characters, line and paragraph separators (str.splitlines breaks there), lone surrogates.
 _CHANGED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message as it was published; a handler may ask for it by annotation.
 
     Attributes:
@@ -62,11 +61,41 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_id() -> str:
-    """A new message id: UUID version 7 (RFC 9562, section 5.7), its time in milliseconds first."""
-    bits = _random.getrandbits(74)
-    value = (time_ns() // 1_000_000) << 80 | _VERSION | (bits >> 62) << 64 | _VARIANT | (bits & 0x3FFF_FFFF_FFFF_FFFF)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    """A new message id: UUID version 7 (RFC 9562, section 5.7), its time in milliseconds first.
+
+    The ids of a process rise: within a millisecond they count up from a random number (section 6.2, method 2), and
+    they go on counting while the clock goes back.
+    """
+    until, prefix, following = _ids
+    if time_ns() >= until:
+        until, prefix, following = _renewed()
+    return prefix + following().to_bytes(6, "big").hex()
+
+
+def _renewed() -> tuple[int, str, Callable[[], int]]:
+    """When the millisecond of the next ids is over, what they begin with, and what gives them their ends."""
+    global _ids  # noqa: PLW0603 - replaced as a whole, so that no thread meets half of it
+    with _renewing:
+        now = time_ns()
+        if now >= _ids[0]:
+            millisecond = now // _MILLISECOND
+            time, high, middle = f"{millisecond:012x}", _random.getrandbits(12), 0x8000 | _random.getrandbits(14)
+            low = count(_random.getrandbits(47))  # of 48 bits, so that there is room to count
+            prefix = f"{time[:8]}-{time[8:]}-7{high:03x}-{middle:04x}-"
+            _ids = (millisecond + 1) * _MILLISECOND, prefix, low.__next__
+        return _ids
+
+
+def _begin() -> None:
+    global _ids, _renewing  # noqa: PLW0603 - as in a new process
+    _random.seed(os.urandom(32))
+    _renewing = Lock()
+    _ids = 0, "", int
+
+
+_renewing = Lock()
+_ids: tuple[int, str, Callable[[], int]] = 0, "", int
+os.register_at_fork(after_in_child=_begin)
 
 
 def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

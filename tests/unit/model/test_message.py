@@ -3,6 +3,7 @@ import sys
 import time
 import unicodedata
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -35,7 +36,7 @@ def test_messages_are_values() -> None:
 
 
 def test_ids_are_uuids_of_version_7() -> None:
-    """RFC 9562, section 5.7: milliseconds first, then version and variant, the rest random."""
+    """RFC 9562, section 5.7: milliseconds first, then version and variant."""
     before = time.time_ns() // 1_000_000
     text = new_id()
     after = time.time_ns() // 1_000_000
@@ -50,13 +51,34 @@ def test_ids_are_unique() -> None:
     assert len({new_id() for _ in range(50_000)}) == 50_000
 
 
+def test_ids_rise() -> None:
+    """RFC 9562, section 6.2: those of one millisecond too, so that an index by id is filled at its end."""
+    ids = [new_id() for _ in range(50_000)]
+    assert ids == sorted(ids)
+
+
+def test_ids_of_threads_differ_and_rise() -> None:
+    """However many threads make them, each sees its own rise, and none sees another's."""
+
+    def make(_: int) -> list[str]:
+        return [new_id() for _ in range(20_000)]
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(make, range(4)))
+    assert all(ids == sorted(ids) for ids in made)
+    assert len(set().union(*made)) == 80_000
+
+
 def test_ids_use_all_random_bits() -> None:
-    """Every one of the 74 random bits is now 0 and now 1, and no other bit moves but the time's."""
-    values = [uuid.UUID(new_id()).int for _ in range(400)]
+    """Of each millisecond's first id every random bit is now 0 and now 1, but for one that leaves room to count."""
+    firsts: dict[int, int] = {}
+    while len(firsts) < 80:
+        value = uuid.UUID(new_id()).int
+        firsts.setdefault(value >> 80, value)
     ever, always = 0, (1 << 128) - 1
-    for value in values:
+    for value in firsts.values():
         ever, always = ever | value, always & value
-    random = (0xFFF << 64) | ((1 << 62) - 1)
+    random = (0xFFF << 64) | (((1 << 62) - 1) ^ (1 << 47))
     assert (ever & random, always & random) == (random, 0)
     assert (always >> 76 & 0xF, ever >> 76 & 0xF) == (7, 7)
     assert (always >> 62 & 3, ever >> 62 & 3) == (2, 2)
