@@ -23,7 +23,6 @@ from pabal.runtime.reply import Requester, Responder
 from pabal.runtime.reports import Counters
 from pabal.runtime.retry import Backoff
 from pabal.runtime.signature import compile_invoke
-from pabal.runtime.stepping import isolated
 
 log = logging.getLogger("pabal.worker")
 
@@ -56,6 +55,8 @@ class Attempt:
         self._answers_none = handler.signature.answers_none
         invoke = compile_invoke(handler.function, handler.signature, executor, handler.provided)
         self._invoke = around_handling(handler.around, invoke)
+        alone = not (handler.signature.blocking or handler.signature.further or handler.around)
+        self._takes_value = handler.function if alone else None  # most handlers need no context made
         self._timeout = handler.timeout
         self._retry = retry
         self._attempts = retry.attempts
@@ -76,11 +77,11 @@ class Attempt:
         try:
             value = message if self._decode is None else self._decode(message.body, message.content_type)
             decoding = False
-            context = Context(message, delivery.attempt, self._handling)
-            if self._timeout is None:
-                result = await isolated(self._invoke(value, context))
+            if self._takes_value is not None:
+                call = self._takes_value(value)
             else:
-                result = await within(self._timeout, self._invoke(value, context))
+                call = self._invoke(value, Context(message, delivery.attempt, self._handling))
+            result = await (call if self._timeout is None else within(self._timeout, call))
             if self._responder is not None and message.reply_to is not None:
                 await self._answer(self._responder, message, result)
         except asyncio.CancelledError as error:
@@ -135,7 +136,7 @@ async def within(seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await isolated(call)
+            return await call
     except TimeoutError as error:
         if not limit.expired():
             raise

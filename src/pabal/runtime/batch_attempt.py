@@ -13,7 +13,6 @@ from pabal.model.transport import Delivery
 from pabal.runtime import decide
 from pabal.runtime.attempt import Attempt, within
 from pabal.runtime.batch import BatchContext
-from pabal.runtime.stepping import isolated
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ class BatchAttempt(Attempt):
         failed: BaseException | None = None
         try:
             call = self._invoke([item.value for item in items], context)
-            await (isolated(call) if self._timeout is None else within(self._timeout, call))
+            await (call if self._timeout is None else within(self._timeout, call))
         except asyncio.CancelledError as error:
             if self.over:
                 raise

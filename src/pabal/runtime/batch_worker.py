@@ -12,6 +12,7 @@ from pabal.model.transport import Settled, Source, Subscription
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.batch_attempt import BatchAttempt, Item
 from pabal.runtime.handler import Handler
+from pabal.runtime.stepping import isolated
 from pabal.runtime.worker import Worker, wake
 
 
@@ -88,7 +89,7 @@ class BatchWorker(Worker):
         self._running.update((item.delivery, started) for item in items)
         outcomes: Sequence[Outcome] = [RELEASED] * len(items)
         try:
-            outcomes = await self._reading.run_batch(items)
+            outcomes = await isolated(self._reading.run_batch(items))
         finally:
             for item, outcome in zip(items, outcomes, strict=True):
                 del self._running[item.delivery]

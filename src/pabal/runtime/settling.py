@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
-from pabal.model.outcome import Acked, Rejected, Released, Retried, Settlement
+from pabal.model.outcome import ACKED, Acked, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Parks, Settled, Source, Subscription
 from pabal.runtime.box import letter
 from pabal.runtime.reports import Counters
@@ -56,9 +56,9 @@ class Settler:
             self._parking.append(settled)
             self._to_park.set()
             return
-        self._pending.append(settled)
-        if not self._work.is_set():
+        if not self._pending:
             self._work.set()
+        self._pending.append(settled)
 
     @property
     def parking(self) -> Sequence[Settled]:
@@ -126,7 +126,11 @@ class Settler:
 
     def _count(self, batch: Sequence[Settled], settlements: Sequence[Settlement]) -> None:
         counters = self._counters
+        acked = 0
         for settled, settlement in zip(batch, settlements, strict=True):
+            if settled.outcome is ACKED and settlement is Settlement.DONE:
+                acked += 1
+                continue
             outcome = type(settled.outcome)
             if settlement is Settlement.LOST:
                 counters.lost += 1
@@ -140,3 +144,4 @@ class Settler:
                 counters.released += 1
             else:
                 counters.rejected += 1
+        counters.acked += acked

@@ -1,13 +1,13 @@
 """Driving coroutines without a task for each.
 
-A task costs several microseconds a message; these two drive a coroutine inside the task that awaits them.
+A task costs several microseconds a message; these drive a coroutine inside the task that awaits them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -33,6 +33,17 @@ def isolated(coro: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+def is_clean(before: Context) -> bool:
+    """Whether the context variables are as `before`, a copy of this context: the same values, not only equal ones."""
+    now = copy_context()
+    try:
+        if now != before:
+            return False
+    except Exception:  # noqa: BLE001 - values of the user's may not like to be compared
+        return False
+    return not before or all(before[variable] is value for variable, value in now.items())
 
 
 @coroutine

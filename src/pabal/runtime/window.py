@@ -27,11 +27,16 @@ class Window:
         self._shared = shared
         self.size = first_size(most, concurrency, shared=shared)
 
-    def observe(self, seconds: float) -> bool:
-        """Take note of how long one call took; returns whether `size` has changed."""
-        self._seen += 1
-        self._average += (seconds - self._average) / min(self._seen, 50)
-        if not self._shared or (self._seen & 7 and seconds < self._wait / 8):
+    @property
+    def patience(self) -> float:
+        """Seconds after which a call is to be observed by itself."""
+        return self._wait / 8
+
+    def observe(self, seconds: float, calls: int = 1) -> bool:
+        """Take note of `calls` that took so many seconds each; returns whether `size` has changed."""
+        self._seen += calls
+        self._average += (seconds - self._average) * min(1.0, calls / min(self._seen, 50))
+        if not self._shared:
             return False
         if self._average * self._most <= self._wait * self._concurrency:
             wanted = self._most

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from pabal.model.clock import Clock
@@ -23,6 +24,7 @@ from pabal.runtime.handler import Handler
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.reports import Counters, Unfinished
 from pabal.runtime.settling import Settler
+from pabal.runtime.stepping import is_clean, isolated
 from pabal.runtime.turns import Turns
 from pabal.runtime.window import Window
 
@@ -30,6 +32,9 @@ log = logging.getLogger("pabal.worker")
 
 _IN_A_ROW = 64
 """How many messages a lane handles before other tasks get a turn, when nothing in the handler waits."""
+
+_OBSERVED = 8
+"""After how many calls, at the latest, the window is told how long they took."""
 
 _WINDOWS_IN_HAND = 10
 """How many windows of deliveries may wait for their settlement before no more are received."""
@@ -178,20 +183,34 @@ class Worker:
             self._open_lane()
 
     async def _lane(self) -> None:
-        queue, running, clock, window = self._queue, self._running, self._clock, self._window
-        run, settle = self._attempt.run, self._settle
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - it is spawned as one
         in_a_row = 0
         while not task.cancelling():  # by its handler or from outside: another lane begins with a clean slate
-            if not queue or self._stopping:
+            if not self._queue or self._stopping:
                 await self._work()
                 in_a_row = 0
                 continue
+            in_a_row += await isolated(self._row(task, _IN_A_ROW - in_a_row))
+            if in_a_row >= _IN_A_ROW:
+                in_a_row = 0
+                await asyncio.sleep(0)
+
+    async def _row(self, task: asyncio.Task[None], most: int) -> int:
+        """Handle up to `most` deliveries; returns how many.
+
+        It ends early where nothing waits, and after a handler that has set a context variable: it is run in a context
+        of its own, so the next row begins as this one did.
+        """
+        queue, running, now = self._queue, self._running, self._clock.time
+        run, settle, patience = self._attempt.run, self._settle, self._window.patience
+        before, clean = copy_context(), True
+        handled = unobserved = 0
+        began = started = now()
+        while clean and handled < most and queue and not self._stopping and not task.cancelling():
             delivery = queue.popleft()
             if len(queue) < self._appetite:
                 self._hungry.set()
-            started = clock.time()
             running[delivery] = started
             outcome: Outcome = RELEASED  # a lane that is cancelled gives its message back
             try:
@@ -199,12 +218,15 @@ class Worker:
             finally:
                 del running[delivery]
                 settle(Settled(delivery, outcome))
-            if window.observe(clock.time() - started):
-                self._fit_window()
-            in_a_row += 1
-            if in_a_row >= _IN_A_ROW:
-                in_a_row = 0
-                await asyncio.sleep(0)
+            started = now()
+            handled += 1
+            unobserved += 1
+            clean = is_clean(before)
+            if unobserved == _OBSERVED or not (queue and clean) or started - began >= patience:
+                if self._window.observe((started - began) / unobserved, unobserved):
+                    self._fit_window()
+                unobserved, began = 0, started
+        return handled
 
     def _line_up(self, turns: Turns, received: Sequence[Delivery]) -> None:
         """Put deliveries behind those of their key, which holds at most half the window."""

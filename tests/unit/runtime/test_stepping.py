@@ -1,9 +1,10 @@
 import asyncio
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 
 import pytest
 
-from pabal.runtime.stepping import bounded, isolated
+from pabal.runtime.stepping import bounded, is_clean, isolated
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
@@ -91,6 +92,45 @@ def test_closing_closes_the_coroutine() -> None:
 
     asyncio.run(main())
     assert ended == [True]
+
+
+class Contrary:
+    """A value that is not compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("compare me with nothing")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+held: ContextVar[object] = ContextVar("held")
+
+
+@pytest.mark.parametrize("kept", [None, [], Contrary()], ids=["nothing", "a list", "what is not compared"])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda: None, True),
+        (lambda: seen.reset(seen.set("mine")), True),
+        (lambda: seen.set("mine"), False),
+        (lambda: held.set([]), False),
+        (lambda: held.set(Contrary()), False),
+    ],
+    ids=["untouched", "set and reset", "set", "set to an equal one", "set to what is not compared"],
+)
+def test_a_context_is_clean_while_its_variables_have_the_same_values(
+    kept: object, change: Callable[[], object], *, expected: bool
+) -> None:
+    """A value that is only equal to the one before is another one: it may be changed later."""
+
+    def check() -> bool:
+        if kept is not None:
+            held.set(kept)
+        before = copy_context()
+        change()
+        return is_clean(before)
+
+    assert expected == copy_context().run(check)
 
 
 async def test_bounded_makes_no_timer_for_what_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

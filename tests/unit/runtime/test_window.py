@@ -41,6 +41,18 @@ def test_what_waits_starts_within_a_quarter_of_the_lease(lease: float | None, co
     assert window.size <= max(concurrency, wait * concurrency / 0.05 + 1)
 
 
+@given(most=st.integers(1, 500), lease=LEASES, calls=st.lists(st.floats(0, 0.1), min_size=1, max_size=50))
+def test_calls_may_be_observed_together(most: int, lease: float | None, calls: list[float]) -> None:
+    """Several calls that are told at once count as if each had taken their mean."""
+    apart, together = Window(most, 1, lease), Window(most, 1, lease)
+    mean = sum(calls) / len(calls)
+    for _ in calls:
+        apart.observe(mean)
+    for _ in calls:  # as often, since a window at most doubles each time
+        together.observe(mean, len(calls))
+    assert apart.size == together.size
+
+
 def test_begins_small() -> None:
     """The first messages are few, so that a slow handler hoards nothing."""
     assert Window(100, 1, 30.0).size == 3

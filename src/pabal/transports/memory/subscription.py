@@ -7,7 +7,7 @@ from itertools import count
 
 from pabal.model.clock import Timer
 from pabal.model.errors import ConfigurationError, ConnectionFailed
-from pabal.model.outcome import Acked, Rejected, Released, Retried, Settlement
+from pabal.model.outcome import Acked, Outcome, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Delivery, Settled
 from pabal.transports.memory.broker import Broker
 from pabal.transports.memory.lanes import Entry
@@ -64,11 +64,10 @@ class MemorySubscription:
             await self._queue.arrival(self)
 
     def _deliver(self, taken: list[Entry]) -> list[Delivery]:
-        deliveries = []
         held = self._held
         deadline = 0.0 if self._lease is None else self._broker.clock.time() + self._lease
-        for entry in taken:
-            token = next(_tokens)
+        deliveries = []
+        for entry, token in zip(taken, _tokens, strict=False):
             entry.deadline = deadline
             held[token] = entry
             deliveries.append(Delivery(entry.message, entry.attempt + 1, entry.errors, entry.redrive, token))
@@ -86,23 +85,29 @@ class MemorySubscription:
                 settlements.append(Settlement.LOST)
                 continue
             settlements.append(Settlement.DONE)
-            match one.outcome:
-                case Acked():
-                    queue.end(entry)
-                case Released():
-                    queue.insert(entry)
-                case Retried(after, failure):
-                    entry.attempt += 1
-                    entry.errors += (failure,) if failure is not None else ()
-                    if after > 0:
-                        queue.delay(entry, self._broker.clock.time() + after)
-                    else:
-                        queue.insert(entry)
-                case Rejected(reason, failure):
-                    errors = entry.errors + ((failure,) if failure is not None else ())
-                    self._broker.bury(entry, reason, errors, source=queue.source, group=queue.group)
-                    queue.bury(entry, reason)
+            if type(one.outcome) is Acked:
+                queue.end(entry)
+            else:
+                self._end(entry, one.outcome)
         return settlements
+
+    def _end(self, entry: Entry, outcome: Outcome) -> None:
+        """A message that was in hand comes again, or is a dead letter."""
+        queue = self._queue
+        match outcome:
+            case Released():
+                queue.insert(entry)
+            case Retried(after, failure):
+                entry.attempt += 1
+                entry.errors += (failure,) if failure is not None else ()
+                if after > 0:
+                    queue.delay(entry, self._broker.clock.time() + after)
+                else:
+                    queue.insert(entry)
+            case Rejected(reason, failure):
+                errors = entry.errors + ((failure,) if failure is not None else ())
+                self._broker.bury(entry, reason, errors, source=queue.source, group=queue.group)
+                queue.bury(entry, reason)
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
         """Renew the lease of deliveries in hand; returns those that are no longer ours."""
