@@ -36,9 +36,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+    time = staticmethod(time.time)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` in the running event loop once the time is `when`."""

@@ -30,6 +30,8 @@ class Codec(Protocol):
         ...
 
 
+_AS_THEY_ARE = (str, bytes, bytearray, memoryview)
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON it expects."""
 
@@ -42,12 +44,12 @@ class JsonCodec:
 
     def encode(self, value: object, /) -> tuple[bytes, str]:
         """JSON of `value`; bytes and text as they are. Raises CodecError for a value that JSON cannot hold."""
-        if isinstance(value, bytes | bytearray | memoryview):
-            return bytes(value), BINARY
         try:
+            if not isinstance(value, _AS_THEY_ARE):
+                return self._json(value), JSON
             if isinstance(value, str):
                 return value.encode(), TEXT
-            return self._json(value), JSON
+            return bytes(value), BINARY
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise CodecError(f"a {type(value).__name__} cannot be sent: {error}") from error
 

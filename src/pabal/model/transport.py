@@ -31,7 +31,7 @@ class GroupId(msgspec.Struct, frozen=True):
     name: str
 
 
-class Post(msgspec.Struct, frozen=True):
+class Post(msgspec.Struct, frozen=True, gc=False):
     """One message handed to a transport.
 
     Attributes:

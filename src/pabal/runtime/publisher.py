@@ -147,18 +147,42 @@ class Publisher:
         self, channel: Channel[Any] | str, values: Iterable[object], *, timeout: float
     ) -> Sequence[Receipt]:
         """Hand values to the transport in order; raises PublishError when any of them was not taken."""
-        message, park = self.message, self._park
-        posts = [
-            self._post(channel, value) if isinstance(value, Outgoing) else Post(message(channel, value), park=park)
-            for value in values
-        ]
+        posts = self._posts(channel, values)
         return await self.publish_posts(posts, timeout=timeout) if posts else []
+
+    def _posts(self, channel: Channel[Any] | str, values: Iterable[object]) -> list[Post]:
+        """The posts of values; those without options of their own have the time of the first."""
+        name = channel.name if isinstance(channel, Channel) else check_channel(channel)
+        encode, source, time, park = self._encode, self._name, utc(self._clock.time()), self._park
+        posts: list[Post] = []
+        plain: type[Any] | None = None  # the type of the value before, if that had no options
+        for value in values:
+            if type(value) is not plain:
+                if isinstance(value, Outgoing):
+                    posts.append(self._post(channel, value))
+                    continue
+                plain = type(value)
+            body, content_type = encode(value)
+            message = Message(
+                id=new_id(),
+                channel=name,
+                body=body,
+                headers=_NO_HEADERS,
+                content_type=content_type,
+                type=name,
+                source=source,
+                time=time,
+            )
+            posts.append(Post(message, park=park))
+        return posts
 
     async def publish_posts(self, posts: Sequence[Post], *, timeout: float) -> Sequence[Receipt]:
         """Hand these to the transport in order; raises as `publish_many`."""
         receipts = await self._send(posts, timeout)
-        if any(receipt.error is not None or receipt.routed is False for receipt in receipts):
-            await self._look_after([post.message for post in posts], receipts, timeout)
+        for receipt in receipts:
+            if receipt.error is not None or receipt.routed is False:
+                await self._look_after([post.message for post in posts], receipts, timeout)
+                break
         return receipts
 
     def _post(self, channel: Channel[Any] | str, value: Outgoing[Any]) -> Post:

@@ -144,28 +144,37 @@ class Broker:
     def publish(self, posts: Sequence[Post], max_body: int, overflow: int) -> list[Receipt]:
         """Route messages; returns one receipt each. A listener for which `overflow` wait gets no more."""
         receipts: list[Receipt] = []
+        routes, listeners, sequence = self._routes, self.listeners, self._sequence
         for post in posts:
             message = post.message
             try:
-                check_size(message, max_body)
-                queues = self._routes.get(message.channel) if post.group is None else (self._group(post.group),)
+                if len(message.body) > max_body:
+                    raise _too_large(message, max_body)
+                queues = routes.get(message.channel) if post.group is None else (self._group(post.group),)
                 if queues is None:
                     queues = self._route(message.channel)
             except PabalError as error:
                 receipts.append(Receipt(message.id, None, None, error))
                 continue
-            if not queues and post.park:
-                self.bury(self._entry(post), "unrouted", post.errors)
-            takers = queues
-            if self.listeners:
-                takers = tuple(queue for queue in queues if queue.group is not None or queue.waiting < overflow)
-                for queue in queues:
-                    if queue not in takers:
-                        self.bury(self._entry(post), "overflow", post.errors, source=queue.source)
-            if takers:
+            takers = queues if not listeners else self._with_room(post, queues, overflow)
+            if takers and post.due is None:
+                place = next(sequence)
+                for queue in takers:
+                    queue.append(Entry(place, message, post.attempt, post.errors, post.redrive))
+            elif takers:
                 self._send(post, takers)
+            elif not queues and post.park:
+                self.bury(self._entry(post), "unrouted", post.errors)
             receipts.append(Receipt(message.id, bool(queues), len(takers)))
         return receipts
+
+    def _with_room(self, post: Post, queues: tuple[Queue, ...], overflow: int) -> tuple[Queue, ...]:
+        """Those of `queues` that take `post`; a listener that is too far behind has a dead letter instead."""
+        takers = tuple(queue for queue in queues if queue.group is not None or queue.waiting < overflow)
+        for queue in queues:
+            if queue not in takers:
+                self.bury(self._entry(post), "overflow", post.errors, source=queue.source)
+        return takers
 
     def request(self, message: Message, max_body: int) -> Receipt:
         """Send a request to those who are alive; see `Requests.request`."""
@@ -295,10 +304,14 @@ class Broker:
 def check_size(message: Message, max_body: int) -> None:
     """Raise MessageTooLarge for a body above the limit."""
     if len(message.body) > max_body:
-        raise MessageTooLarge(
-            f"the body of message {message.id} has {len(message.body)} bytes, "
-            f"memory:// takes up to {max_body} (option max_body)"
-        )
+        raise _too_large(message, max_body)
+
+
+def _too_large(message: Message, max_body: int) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"the body of message {message.id} has {len(message.body)} bytes, "
+        f"memory:// takes up to {max_body} (option max_body)"
+    )
 
 
 def _no_group(id: GroupId) -> str:

@@ -11,7 +11,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import Failure
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """A message in one queue.
 
     `sequence` is its place, 0 while a delayed publish has none; `attempt` counts the deliveries that were not
