@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Self
 
 from tests.faults.waiting import until
+from tests.servers.guard import Guard
 
 STARTING = 60.0
 """Seconds in which a process has to be ready, or to end, on a busy machine."""
 
 
 class Player:
-    """A process that says on its standard output when it is ready; its errors go to a file beside the ledger.
-
-    A server of a transport to come is one, too: started again it goes on with its data.
-    """
+    """A process that says on its standard output when it is ready; its errors go to a file beside the ledger."""
 
     def __init__(
         self,
@@ -29,6 +27,7 @@ class Player:
         *,
         environment: Mapping[str, str],
         folder: Path,
+        guard: Guard,
         ready: str,
         number: int = 1,
     ) -> None:
@@ -36,6 +35,7 @@ class Player:
         self._command = command
         self._environment = environment
         self._errors = folder / f"{self.who}.log"
+        self._guard = guard
         self._ready = ready
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -54,8 +54,14 @@ class Player:
         self.said = []
         with self._errors.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=DEVNULL, stdout=PIPE, stderr=errors, env={**os.environ, **self._environment}
+                *self._command,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=errors,
+                env={**os.environ, **self._environment},
+                process_group=0,  # apart from the terminal's signals
             )
+        self._guard.add(self._process.pid)
         self._reading = asyncio.create_task(self._read(self._process), name=f"reading what {self.who} says")
         await until(lambda: self._is_ready() or not self.alive, f"{self.who} is ready", STARTING)
         assert self._is_ready(), f"{self.who} ended before it was ready; see {self._errors}"
@@ -94,6 +100,7 @@ class Player:
             code = await process.wait()
             if self._reading is not None:
                 await self._reading
+        self._guard.drop(process.pid)
         return code
 
     def _is_ready(self) -> bool:

@@ -28,7 +28,8 @@ class Scenario:
         ordered: whether the workers' group is.
         least: what has to have been seen for each time, by its name in the account; so that nothing passes that never
             happened.
-        setting: sets up the one subject that it is for; None: it is played with any.
+        subject: the name of the one subject that it is for; None: it is played with any.
+        setting: sets that subject up as it has to be; None: as always.
         wants: what of its subject it does harm to; those that have none are left alone.
         needs: the name by which WITHOUT leaves it out.
     """
@@ -39,6 +40,7 @@ class Scenario:
     full: int
     ordered: bool = False
     least: Mapping[str, int] = field(default_factory=dict)
+    subject: str | None = None
     setting: Setting | None = None
     wants: Literal["server", "proxy"] | None = None
     needs: str | None = None

@@ -22,6 +22,7 @@ from tests.faults.orders import Errand, Task
 from tests.faults.player import Player
 from tests.faults.subject import Subject
 from tests.faults.waiting import until
+from tests.servers.guard import Guard
 
 PATIENCE = 90.0
 """Seconds to wait for anything: a busy machine is slow, a lost message never comes."""
@@ -58,6 +59,7 @@ class Scene:
         self._path = folder / "ledger"
         self._reading = Reading(self._path)
         self._ledger = Ledger(self._path, "scenario")
+        self._guard = Guard()
         self._numbers: Counter[str] = Counter()
         self._errands = count(1)
 
@@ -95,6 +97,7 @@ class Scene:
             command,
             environment={"PABAL_URL": self.subject.url, **self.subject.environment, **environment},
             folder=self.folder,
+            guard=self._guard,
             ready=ready,
             number=self._numbers[name],
         )
@@ -200,6 +203,7 @@ class Scene:
             if player.alive:
                 player.thaw()
                 await player.kill()
+        self._guard.close()
         self._reading.close()
         self._ledger.close()
 

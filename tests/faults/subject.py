@@ -73,3 +73,7 @@ class NotRun(Exception):
 def embedded(folder: Path) -> Iterator[Subject]:
     """A message box in a file of this folder."""
     yield Subject(f"sqlite:///{folder / 'box.db'}?lease={LEASE:g}")
+
+
+SUBJECTS: Mapping[str, Setting] = {"sqlite": embedded}
+"""What `make faults` puts under the harness."""

@@ -14,18 +14,22 @@ COUNTS = ("intended", "acknowledged", "refused", "handled", "duplicates", "dead"
 
 @dataclass(frozen=True)
 class Row:
-    """A scenario and what came of it: its account, or why there is none."""
+    """A scenario and what came of it: its account, and what is wrong, or why there is none."""
 
     name: str
     account: Account | None = None
     wrong: str = ""
     not_run: str = ""
+    left_out: str = ""
 
     @property
     def status(self) -> str:
-        if self.not_run:
-            return "not run"
-        return "WRONG" if self.wrong else "ok"
+        said = {"WRONG": self.wrong, "not run": self.not_run, "left out": self.left_out}
+        return next((status for status, why in said.items() if why), "ok")
+
+    @property
+    def fine(self) -> bool:
+        return not self.wrong and not self.not_run
 
 
 def print_table(console: Console, rows: list[Row]) -> None:
@@ -35,15 +39,21 @@ def print_table(console: Console, rows: list[Row]) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for row in rows:
-        table.add_row(row.name, *_cells(row.account), row.status, style="red" if row.wrong else None)
+        table.add_row(row.name, *_cells(row.account), row.status, style=None if row.fine else "red")
     console.print(table)
     for row in rows:
         if row.account is not None and row.account.seen:
-            told = ", ".join(f"{number} {name}" for name, number in sorted(row.account.seen.items()) if number)
+            told = ", ".join(f"{name} {number}" for name, number in sorted(row.account.seen.items()) if number)
             console.print(f"{row.name}: {told}", highlight=False, soft_wrap=True)
-        for text in (row.wrong, row.not_run):
+        for text in (row.wrong, row.not_run, row.left_out):
             if text:
-                console.print(f"{row.name}: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
+                console.print(
+                    f"{row.name}: {text}",
+                    style=None if row.fine else "red",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
 def _cells(account: Account | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""All scenarios; each is played on any subject, unless it has a setting of its own."""
+"""All scenarios; each is played on any subject, unless it is for one alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.faults.scenarios.kills import kill_all_at_once, kill_one_by_one
 from tests.faults.scenarios.outages import freeze_server, kill_server, stall_proxy
 from tests.faults.scenarios.terms import terminate
 
+# What has to have been seen each time.
 KILLS = {"workers killed": 2, "publishers killed": 1, "acknowledged": 10}
 FENCED = {"frozen": 1, "fenced": 1, "duplicates": 1}
 REFUSED = {"troubles": 1, "refused": 20}
@@ -34,13 +35,23 @@ SCENARIOS = (
         full=3,
         least={"drained": 1, "ended at once": 1, "ended with the grace": 1},
     ),
-    Scenario("full-disk", "the disk is full", full_disk, full=3, least=REFUSED, setting=small_disk, needs="tmpfs"),
+    Scenario(
+        "full-disk",
+        "the disk is full",
+        full_disk,
+        full=3,
+        least=REFUSED,
+        subject="sqlite",
+        setting=small_disk,
+        needs="tmpfs",
+    ),
     Scenario(
         "refused-writes",
         "the system refuses to write",
         refused_writes,
         full=3,
         least=REFUSED,
+        subject="sqlite",
         setting=limitable,
         needs="prlimit",
     ),

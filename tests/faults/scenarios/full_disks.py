@@ -80,5 +80,5 @@ async def unlimit(scene: Scene) -> None:
     await limit(scene, resource.RLIM_INFINITY)
 
 
-full_disk = partial(trouble, begin=fill, end=free, padding=PADDING)
-refused_writes = partial(trouble, begin=partial(limit, size=LIMIT), end=unlimit, padding=PADDING)
+full_disk = partial(trouble, begin=fill, end=free, failures=10, padding=PADDING)
+refused_writes = partial(trouble, begin=partial(limit, size=LIMIT), end=unlimit, failures=10, padding=PADDING)

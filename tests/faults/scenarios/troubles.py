@@ -9,8 +9,11 @@ from tests.faults.scene import Scene
 Change = Callable[[Scene], Awaitable[None]]
 
 
-async def trouble(scene: Scene, times: int, *, begin: Change, end: Change, padding: int = 0) -> None:
-    """Handlers end while their work cannot be settled; the same processes go on once the trouble is over."""
+async def trouble(scene: Scene, times: int, *, begin: Change, end: Change, failures: int = 3, padding: int = 0) -> None:
+    """Handlers end while their work cannot be settled; the same processes go on once the trouble is over.
+
+    It lasts until each publisher has so many failures, and each worker has handled something meanwhile.
+    """
     scene.go.touch()
     await scene.crew(patient=True, padding=padding)
     for _ in range(times):
@@ -18,7 +21,7 @@ async def trouble(scene: Scene, times: int, *, begin: Change, end: Change, paddi
         scene.go.unlink()
         await scene.progress(*scene.workers, what="begun")
         await begin(scene)
-        await scene.progress(*scene.publishers, what="failed", by=10)
+        await scene.progress(*scene.publishers, what="failed", by=failures)
         scene.go.touch()
         await scene.progress(*scene.workers, what="handled")
         await end(scene)
