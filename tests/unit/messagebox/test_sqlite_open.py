@@ -16,9 +16,10 @@ from pabal.model.errors import ConfigurationError, ConnectionFailed
 
 
 def close(path: Path) -> None:
-    connection, turn = open_box(str(path))
+    connection, turn, log = open_box(str(path))
     connection.close()
     turn.close()
+    log.close()
 
 
 def test_a_new_file_becomes_a_box(tmp_path: Path) -> None:
