@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.testing import PROMISES, not_asked, promises
@@ -46,6 +47,14 @@ def test_every_flag_has_a_promise_on_either_side(flag: str) -> None:
         return
     needs = [need for promise in PROMISES.values() for need in promise.needs if flag in need.fields]
     assert {need.met(EVERYTHING) for need in needs} == {True, False}
+
+
+@pytest.mark.parametrize("order", Order)
+def test_every_order_has_a_promise_of_its_own(order: Order) -> None:
+    """Each kind of order is checked by something that is asked of no other."""
+    asked = {each: {promise.name for promise in promises(replace(EVERYTHING, order=each))} for each in Order}
+    others = set[str]().union(*(names for each, names in asked.items() if each is not order))
+    assert asked[order] - others != set()
 
 
 @pytest.mark.parametrize("capabilities", [Capabilities(), EVERYTHING], ids=["nothing", "everything"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pabal.testing import PROMISES, PromiseBroken, UrlSubject, declared, promises
-from pabal.testing.saboteurs import LESS, SABOTEURS, Prefetching, Sabotaged, TamperedTransport, modest
+from pabal.testing.saboteurs import LESS, SABOTEURS, OneLine, Prefetching, Sabotaged, TamperedTransport, modest
 
 numbers = count()
 
@@ -43,6 +43,14 @@ async def test_honest_wrapper_keeps_all(tamper: type[TamperedTransport]) -> None
     """What stands before a transport without spoiling anything breaks nothing: it is the sabotage that is caught."""
     for promise in promises(await declared(Sabotaged(memory(), tamper))):
         await promise.check(Sabotaged(memory(), tamper))
+
+
+async def test_order_of_a_channel_can_be_kept() -> None:
+    """A transport whose channels are one line each keeps what is promised about order, with the promise made for it."""
+    kept = [each for each in promises(await declared(Sabotaged(memory(), OneLine))) if each.topic == "order"]
+    assert "channel_stays_in_order" in [each.name for each in kept]
+    for promise in kept:
+        await promise.check(Sabotaged(memory(), OneLine))
 
 
 @pytest.mark.parametrize("without", LESS)

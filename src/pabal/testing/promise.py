@@ -45,6 +45,9 @@ SETTLES_EACH = (
     Need("settles declared as EACH", lambda capabilities: capabilities.settles is Settles.EACH, ("settles",)),
 )
 ORDER_BY_KEY = (Need("order declared as KEY", lambda capabilities: capabilities.order is Order.KEY, ("order",)),)
+ORDER_BY_CHANNEL = (
+    Need("order declared as CHANNEL", lambda capabilities: capabilities.order is Order.CHANNEL, ("order",)),
+)
 
 
 def _declares(field: str) -> Callable[[Capabilities], bool]:

@@ -17,6 +17,7 @@ from pabal.testing.saboteurs import (  # importing them registers them
     timing,
 )
 from pabal.testing.saboteurs.modest import LESS, Modest, modest
+from pabal.testing.saboteurs.one_line import OneLine
 from pabal.testing.saboteurs.prefetching import Prefetching
 from pabal.testing.saboteurs.saboteur import SABOTEURS, Sabotaged, Saboteur
 from pabal.testing.saboteurs.tampering import TamperedSubscription, TamperedTransport
@@ -25,6 +26,7 @@ __all__ = [
     "LESS",
     "SABOTEURS",
     "Modest",
+    "OneLine",
     "Prefetching",
     "Sabotaged",
     "Saboteur",

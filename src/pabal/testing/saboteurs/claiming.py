@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pabal.model.capabilities import Capabilities
+from pabal.model.capabilities import Capabilities, Order
 from pabal.model.clock import Clock
 from pabal.model.transport import Delivery, Transport
 from pabal.testing.saboteurs.modest import LESS
@@ -54,6 +54,14 @@ def _claim(name: str, text: str, claims: dict[str, Any], caught_by: str) -> None
 
 for _flag, _promise in _UNDERSTATED.items():
     _claim(f"understates_{_flag}", f"Declares no {_flag} and does it all the same.", {_flag: LESS[_flag]}, _promise)
+
+
+_claim(
+    "overstates_order",
+    "Declares the order of the channel and keeps that of each key.",
+    {"order": Order.CHANNEL},
+    "channel_stays_in_order",
+)
 
 
 @saboteur("capabilities_are_no_more_than_the_best")

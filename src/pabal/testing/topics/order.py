@@ -15,7 +15,7 @@ from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Retried
 from pabal.model.transport import Delivery, Settled, Source
 from pabal.testing.broken import PromiseBroken, expect, expect_that
-from pabal.testing.promise import ORDER_BY_KEY, SETTLES_EACH, has, lacks, promise
+from pabal.testing.promise import ORDER_BY_CHANNEL, ORDER_BY_KEY, SETTLES_EACH, has, lacks, promise
 from pabal.testing.stage import Reader, Stage, ids, raised
 
 DELAY = 2.0
@@ -27,13 +27,18 @@ Decide = Callable[[str, int], Outcome]
 """How an attempt at a key's message of this number ends."""
 
 
-class _Handled:
-    """What the members of a group did, key by key."""
+def _key(message: Message) -> str:
+    return message.key or ""
 
-    def __init__(self, stage: Stage, decide: Decide) -> None:
+
+class _Handled:
+    """What the members of a group did, line by line: by default a line is a key."""
+
+    def __init__(self, stage: Stage, decide: Decide, line: Callable[[Message], str] = _key) -> None:
         self.attempts: dict[str, list[int]] = defaultdict(list)
         self._stage = stage
         self._decide = decide
+        self._line = line
         self._at: dict[str, Reader] = {}
         self._changed = asyncio.Event()
 
@@ -50,7 +55,7 @@ class _Handled:
             settled = [Settled(delivery, outcome) for delivery, outcome in self._outcomes(reader, got)]
             await asyncio.sleep(0)  # the others have their turn while these are in hand
             for delivery in got:
-                self._at.pop(delivery.message.key or "", None)
+                self._at.pop(self._line(delivery.message), None)
             await reader.settle_each(settled)
             self._changed.set()
 
@@ -58,7 +63,7 @@ class _Handled:
         held_up: set[str] = set()
         outcomes: list[tuple[Delivery, Outcome]] = []
         for delivery in got:
-            key, number = delivery.message.key or "", int(delivery.message.body)
+            key, number = self._line(delivery.message), int(delivery.message.body)
             if self._at.setdefault(key, reader) is not reader:
                 raise PromiseBroken(f"Expected one member to have {key} in hand, got two at a time.")
             if key in held_up:
@@ -113,6 +118,35 @@ async def keys_stay_in_order(stage: Stage) -> None:
             member.cancel()
     for key in KEYS:
         expect(handled.attempts[key], expected, f"the attempts of {key} in their order")
+
+
+@promise(has("groups", "settles"), ORDER_BY_CHANNEL)
+async def channel_stays_in_order(stage: Stage) -> None:
+    """Where a channel is one line, three members handle all of it in order, whatever the keys, through retries."""
+    connections, channel = [await stage.connect() for _ in range(3)], stage.channel("ordered")
+    readers = [await stage.subscribe(each, channel, "ordered", ordered=True, window=10) for each in connections]
+    failed: set[int] = set()
+
+    def decide(_key: str, number: int) -> Outcome:
+        if number % 4 != 3 or number in failed:
+            return ACKED
+        failed.add(number)
+        return Retried(0.0, stage.failure(1, "once"))
+
+    handled = _Handled(stage, decide, lambda _message: channel)
+    messages = [
+        stage.message(channel, str(number).encode(), key=key) for number, key in enumerate([*KEYS, None] * (EACH // 2))
+    ]
+    expected = sorted([*range(len(messages)), *range(3, len(messages), 4)])
+    async with asyncio.TaskGroup() as tasks:
+        members = [tasks.create_task(handled.member(reader), name="member") for reader in readers]
+        for start in range(0, len(messages), 7):
+            await stage.publish(connections[0], messages[start : start + 7])
+        attempts = handled.attempts[channel]
+        await handled.until(lambda: len(attempts) >= len(expected), "the whole channel to be done")
+        for member in members:
+            member.cancel()
+    expect(attempts, expected, "the attempts in their order")
 
 
 @promise(has("groups", "delays_retry"), SETTLES_EACH, ORDER_BY_KEY)
