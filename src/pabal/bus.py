@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from functools import partial
@@ -20,6 +20,7 @@ from pabal.model.address import Address
 from pabal.model.clock import Clock, SystemClock, VirtualClock
 from pabal.model.codec import Codec
 from pabal.model.errors import ConfigurationError
+from pabal.model.transport import Transport
 from pabal.router import Router
 from pabal.runtime.box import Box
 from pabal.runtime.connection import Connection, ask, connect
@@ -198,37 +199,49 @@ class Bus(Client, Router):
         Raises CapabilityError when the bus's own transport could not keep, at its best, what the handlers need, and
         ConfigurationError for a bus that is in use.
         """
+        trial = Trial(clock or VirtualClock(time.time()), self._codec)
+        async with self._staged(trial.transport, trial.clock, prepare=without_waiting, trial=trial) as crew:
+            trial.watch(crew, self._handlers)
+            yield trial
+
+    @asynccontextmanager
+    async def _staged(
+        self, transport: Transport, clock: Clock, *, prepare: Callable[[Handler], Handler], trial: Trial | None = None
+    ) -> AsyncIterator[Crew]:
+        """Run the handlers, each as `prepare` makes it, on a transport that is given, whatever the bus's URL.
+
+        Raises as `testing` does.
+        """
         self._check_unused("test it")
         if self._closed:
             raise ConfigurationError("this bus is closed; make a new one")
         refuse(await self.plan(offline=True))
-        trial = Trial(clock or VirtualClock(time.time()), self._codec)
-        handlers = [without_waiting(self._at_work(handler)) for handler in self._handlers]
+        handlers = [prepare(self._at_work(handler)) for handler in self._handlers]
         async with AsyncExitStack() as stack:
             stack.callback(self._tested)
             self._running, self._trial = True, trial
-            self._connection = await self._connect(
-                trial.transport,
-                str(trial.transport),
+            self._connection = connection = await self._connect(
+                transport,
+                str(transport),
                 dead_letters=None,
-                clock=trial.clock,
+                clock=clock,
                 readers=[handler.needs for handler in handlers],
             )
-            stack.push_async_callback(self._connection.aclose)
+            stack.push_async_callback(connection.aclose)
             if self._sending():
-                self._connection.surround((trial.count, *self._sending()), self._on_pull())
-            self._crew = await hire(
-                self._connection,
+                counting = () if trial is None else (trial.count,)
+                connection.surround((*counting, *self._sending()), self._on_pull())
+            self._crew = crew = await hire(
+                connection,
                 handlers,
                 retry=self._retry,
                 grace=min(self._grace, _GRACE_IN_TESTS),
-                clock=trial.clock,
+                clock=clock,
                 stack=stack,
             )
-            trial.watch(self._crew, handlers)
-            self._crew.start()
-            yield trial
-            self._crew.check()
+            crew.start()
+            yield crew
+            crew.check()
 
     async def run(self) -> DrainReport:
         """Run the handlers until SIGTERM or SIGINT, drain, and report; a second signal ends at once.
@@ -288,6 +301,7 @@ class Bus(Client, Router):
         return other
 
     def _tested(self) -> None:
+        """Be as new."""
         self._stopped()
         self._trial = self._connection = None
         self._opening = asyncio.Lock()  # the next test may have another event loop

@@ -41,7 +41,8 @@ class MemoryTransport:
     """A transport to a broker inside the process.
 
     ``memory://`` is private to the transport, ``memory://name`` is one broker for each name in the process:
-    it keeps groups, backlogs and dead letters while no transport is open. One event loop at a time uses it.
+    it keeps groups, backlogs and dead letters while no transport is open. One event loop at a time uses it. `broker` is
+    one to use whatever the name.
     Implements `Transport`, `Requests`, `Parks` and `Administers`.
     """
 
@@ -63,7 +64,7 @@ class MemoryTransport:
         keeps_history=True,
     )
 
-    def __init__(self, address: Address, /, *, clock: Clock) -> None:
+    def __init__(self, address: Address, /, *, clock: Clock, broker: Broker | None = None) -> None:
         self._address = address
         self._clock = clock
         self._options = address.options(MemoryOptions)
@@ -76,7 +77,7 @@ class MemoryTransport:
             raise ConfigurationError(
                 f"bad URL {address}: lease is more than 0 seconds, max_body and overflow are at least 1"
             )
-        self._broker = _shared.setdefault(name, Broker(clock)) if name else Broker(clock)
+        self._broker = broker or (_shared.setdefault(name, Broker(clock)) if name else Broker(clock))
         self._subscriptions: set[MemorySubscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: str | None = None

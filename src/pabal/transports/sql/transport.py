@@ -52,7 +52,8 @@ class SqliteOptions:
 class SqliteTransport:
     """A transport to a message box in a file; the file is made where it is missing.
 
-    Implements `Transport`, `Requests`, `Parks` and `Administers`. Raises ConfigurationError for a bad URL.
+    Implements `Transport`, `Requests`, `Parks` and `Administers`. Raises ConfigurationError for a bad URL. `writing` is
+    what does the box's work: a thread, but for simulations.
     """
 
     best = Capabilities(
@@ -75,12 +76,12 @@ class SqliteTransport:
         max_body=_MOST_BODY,
     )
 
-    def __init__(self, address: Address, /, *, clock: Clock) -> None:
+    def __init__(self, address: Address, /, *, clock: Clock, writing: Callable[..., Writer] = Writer) -> None:
         self._address = address
         self._clock = clock
         self._options = _check(address)
         self._path = str(Path(address.path[1:]).absolute())
-        self._writer = Writer(
+        self._writer = writing(
             Box(
                 self._path,
                 clock=clock,
