@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 AT_ONCE = 2.0
 """Seconds after the second signal in which what hangs on is left behind."""
+
+_ONCE_MORE = 0
+_NO_MORE = -1
 
 
 @contextmanager
@@ -32,44 +37,59 @@ def on_signals(
     first, since a service manager may signal both: the second comes from the supervisor, or from its end.
     """
     loop = asyncio.get_running_loop()
-    last = threading.Timer(at_once, _leave)
-    last.daemon = True
-    asked = 0
-    # Signals may interrupt each other in this thread, and the supervisor is heard in another.
-    asking = threading.RLock()
+    asked: SimpleQueue[int] = SimpleQueue()
+    heeding = threading.Thread(target=_heed, args=(asked, loop, stop, at_once), name="pabal signals", daemon=True)
+    heeding.start()
 
-    def ask(times: int | None) -> None:
-        """Count as asked so many times; None: once more."""
-        nonlocal asked
-        with asking:
-            wanted = asked + 1 if times is None else times
-            while asked < wanted:
-                asked += 1
-                if asked == 2:
-                    last.start()
-                elif asked > 2:
-                    _leave()
-                with suppress(RuntimeError):  # the loop has ended, which is what was asked for
-                    loop.call_soon_threadsafe(stop)
-
-    # Not by the loop's own signal handlers: those wait until the loop has its turn.
+    # No more than a note for the thread: a signal may come while this one holds whatever lock.
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - how signals call
-        ask(None if supervision is None else 1)
+        asked.put(_ONCE_MORE if supervision is None else 1)
 
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        # The loop has itself woken by the signals it handles: one that comes just before it waits would else be heard
+        # when something else wakes it, or never. It is not to handle them, since that would wait for its turn.
+        loop.add_signal_handler(number, _do_nothing)
+        signal.signal(number, on_signal)
     try:
         if supervision is not None:
-            supervision.obey(ask)
+            supervision.obey(asked.put)
         yield
     finally:
         for number, handler in before.items():
+            loop.remove_signal_handler(number)
             signal.signal(number, handler)
-        last.cancel()
+        asked.put(_NO_MORE)
+        heeding.join()
+
+
+def _heed(asked: SimpleQueue[int], loop: asyncio.AbstractEventLoop, stop: Callable[[], None], at_once: float) -> None:
+    """Have `stop` called as often as was asked for, and see to what the second and third time mean."""
+    last = threading.Timer(at_once, _leave)
+    last.daemon = True
+    times = 0
+    while (order := asked.get()) != _NO_MORE:
+        wanted = times + 1 if order == _ONCE_MORE else order
+        while times < wanted:
+            times += 1
+            if times == 2:
+                last.start()
+            elif times > 2:
+                _leave()
+            with suppress(RuntimeError):  # the loop has ended, which is what was asked for
+                loop.call_soon_threadsafe(stop)
+    last.cancel()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _leave() -> None:
-    # Past Python's streams, whose locks the main thread may hold.
-    os.write(2, b"pabal: ended at once, in the middle of what would not end\n")
+    # Past Python's streams, whose locks the main thread may hold; nor is it held up by nobody reading what it says.
+    with suppress(OSError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, b"pabal: ended at once, in the middle of what would not end\n")
     os._exit(1)
 
 

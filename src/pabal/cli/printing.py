@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,9 @@ def drop_output() -> None:
 
 
 def note(text: str) -> None:
-    """Tell a person something beside the output, on standard error."""
-    print(plain(text), file=sys.stderr, flush=True)
+    """Tell a person something beside the output, on standard error; what nobody takes is let go."""
+    with suppress(OSError):
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:

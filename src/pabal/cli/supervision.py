@@ -17,6 +17,9 @@ from pabal.cli.ending import AT_ONCE
 DRAIN = b"1"
 NOW = b"2"
 
+_LAST = AT_ONCE + 0.5
+"""Seconds after the order to end at once in which the process is gone; the supervisor itself waits a little longer."""
+
 _VARIABLE = "PABAL_SUPERVISED"
 
 
@@ -43,12 +46,11 @@ class Supervision:
             self._obey = ask
 
     def _listen(self, orders: int) -> None:
-        while (order := os.read(orders, 1)) == DRAIN:
+        while os.read(orders, 1) == DRAIN:
             self._take(1)
         self._take(2)
-        if not order:
-            time.sleep(AT_ONCE + 1.0)  # it has had its time by then
-            os._exit(1)
+        time.sleep(_LAST)  # the process may linger for something else than its work
+        os._exit(1)
 
     def _take(self, times: int) -> None:
         with self._lock:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -16,6 +19,9 @@ T = TypeVar("T")
 
 SCRIPT = [str(Path(sys.executable).parent / "pabal")]
 MODULE = [sys.executable, "-m", "pabal"]
+
+_LATE = 60.0
+"""Seconds that nothing takes, however busy the machine."""
 
 
 class Program:
@@ -31,6 +37,7 @@ class Program:
             "XDG_STATE_HOME": str(folder / "state"),
             "PYTHONWARNINGS": "error",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",  # one that is aborted says where it was
         }
 
     def run(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> str:
@@ -39,17 +46,19 @@ class Program:
 
     def outcome(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> tuple[str, str]:
         """Run a command to its end, expect its exit code, and return standard output and standard error."""
-        done = subprocess.run(
-            [*self._command, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        out, err = done.stdout.decode(), done.stderr.decode()
-        assert (arguments, code) == (arguments, done.returncode), f"{out}\n{err}"
+        with (
+            subprocess.Popen(
+                [*self._command, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as process,
+            _aborted_when_late(process),
+        ):
+            out, err = (said.decode() for said in process.communicate(stdin))
+        assert (arguments, code) == (arguments, process.returncode), f"{out}\n{err}"
         return out, err
 
     def lines(self, shape: type[T], *arguments: str, code: int = 0) -> list[T]:
@@ -74,7 +83,7 @@ class Program:
         """End what still runs."""
         for process in self._started:
             process.kill()
-            process.wait(60)
+            process.wait(_LATE)
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
@@ -92,20 +101,29 @@ class Running:
 
     def line(self, wanted: str) -> str:
         """The next line on standard output that has `wanted` in it."""
-        return _find(self.out, wanted)
+        return self._find(self.out, wanted)
 
     def note(self, wanted: str) -> str:
         """The next line on standard error that has `wanted` in it."""
-        return _find(self.err, wanted)
+        return self._find(self.err, wanted)
 
     def end(self, code: int = 0) -> tuple[str, str]:
         """Wait for the end, expect the exit code, and return the rest of standard output and standard error."""
-        with ThreadPoolExecutor(1) as pool:
+        with _aborted_when_late(self.process), ThreadPoolExecutor(1) as pool:
             reading = pool.submit(self.err.read)
             out, err = self.out.read(), reading.result()
-        self.process.wait(60)
+        self.process.wait(_LATE)
         assert code == self.process.returncode, f"{out}\n{err}"
         return out, err
+
+    def _find(self, stream: IO[str], wanted: str) -> str:
+        seen = []
+        with _aborted_when_late(self.process):
+            for line in stream:
+                seen.append(line)
+                if wanted in line:
+                    return line.rstrip("\n")
+        raise AssertionError(f"it ended without {wanted!r}: {''.join(seen)}")
 
 
 def parse(line: str, shape: type[T]) -> T:
@@ -113,10 +131,12 @@ def parse(line: str, shape: type[T]) -> T:
     return msgspec.json.decode(line, type=shape)
 
 
-def _find(stream: IO[str], wanted: str) -> str:
-    seen = []
-    for line in stream:
-        seen.append(line)
-        if wanted in line:
-            return line.rstrip("\n")
-    raise AssertionError(f"it ended without {wanted!r}: {''.join(seen)}")
+@contextmanager
+def _aborted_when_late(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Abort a process that hangs, so that reading from it ends, and it says where each of its threads was."""
+    late = threading.Timer(_LATE, process.send_signal, [signal.SIGABRT])
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()

@@ -26,7 +26,7 @@ from pathlib import Path
 from pabal import Bus, Message
 
 bus = Bus(f"sqlite:///box.db?lease={os.environ.get('LEASE', '30')}")
-alive = open("alive", "w")
+alive = os.open("alive", os.O_WRONLY | os.O_CREAT)
 fcntl.flock(alive, fcntl.LOCK_SH)  # until this process is gone
 print("pid", os.getpid())
 
@@ -63,6 +63,15 @@ async def hog(message: Message) -> None:
     while True:
         time.sleep(1)
 '''
+
+
+LINGERING = """
+import threading
+
+from team import bus
+
+threading.Thread(target=threading.Event().wait).start()
+"""
 
 
 @pytest.fixture
@@ -184,6 +193,18 @@ def test_a_second_signal_ends_them_at_once(channel: str, team: Program) -> None:
     supervisor.process.terminate()
     _, err = supervisor.end(1)
     assert f"process {took.strip('[]')} ended with exit code 1, not all of its work done" in err
+    all_gone(team.folder)
+
+
+def test_a_second_signal_ends_what_lingers_after_its_drain(team: Program) -> None:
+    """A thread that somebody's code has left behind keeps no process from ending."""
+    (team.folder / "lingering.py").write_text(LINGERING)
+    supervisor = team.start("worker", "lingering:bus", "--processes", "1")
+    supervisor.line("is running")
+    supervisor.process.terminate()
+    supervisor.line("drained in")
+    supervisor.process.terminate()
+    assert "process 1 ended with exit code 1" in supervisor.end(1)[1]
     all_gone(team.folder)
 
 

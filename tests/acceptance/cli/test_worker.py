@@ -1,5 +1,6 @@
 """``pabal worker``: several share the work, one that dies is replaced, and each ends as it should."""
 
+import os
 import re
 import signal
 import time
@@ -10,6 +11,42 @@ from tests.acceptance.cli import shapes
 from tests.acceptance.cli.program import Program, Running, parse
 
 BOX = "sqlite:///box.db"
+
+
+ASIDE = """
+import signal
+import threading
+from pathlib import Path
+
+from app import bus
+
+
+def tell() -> None:
+    Path("ask").read_bytes()  # until somebody has opened it for writing
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+threading.Thread(target=tell, daemon=True).start()
+"""
+
+LOUD = """
+import os
+import time
+
+from pabal import Bus, Message
+
+bus = Bus("sqlite:///box.db")
+
+
+@bus.handler("hogging", group="workers")
+async def hog(message: Message) -> None:
+    print("took", message.id)
+    while True:
+        try:
+            os.write(2, b"x" * 100_000)
+        except BrokenPipeError:
+            time.sleep(0.01)
+"""
 
 
 def make_group(pabal: Program, channel: str) -> None:
@@ -112,6 +149,49 @@ def test_a_second_signal_ends_a_handler_that_leaves_nothing_a_turn(pabal: Progra
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGINT)
     assert "ended at once" in worker.end(1)[1]
+
+
+def test_a_signal_is_heard_whichever_thread_it_comes_to(pabal: Program) -> None:
+    """The system may give it to any thread, while the event loop waits for something that is long in coming."""
+    (pabal.folder / "aside.py").write_text(ASIDE)
+    os.mkfifo(pabal.folder / "ask")
+    worker = pabal.start("worker", "aside:bus", environment={"LEASE": "3600"})
+    worker.line("is running")
+    (pabal.folder / "ask").write_bytes(b"")
+    worker.note("draining")
+    worker.end()
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["it sleeps", "it is gone"])
+def test_a_second_signal_needs_no_reader(reads: bool, pabal: Program) -> None:
+    """Whoever should read its standard error cannot keep it from ending."""
+    (pabal.folder / "loud.py").write_text(LOUD)
+    make_group(pabal, "hogging")
+    worker = pabal.start("worker", "loud:bus")
+    worker.line("is running")
+    if not reads:
+        worker.err.close()
+    publish(pabal, "hogging")
+    worker.line("took")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGINT)
+    assert 1 == worker.process.wait(60)
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "1"], ["--reload"]], ids=["alone", "supervised", "reloading"])
+def test_a_drain_needs_no_reader_of_its_notes(options: list[str], pabal: Program) -> None:
+    """Once nobody reads its standard error, a signal drains it all the same."""
+    make_group(pabal, "jobs")
+    worker = pabal.start("worker", "app:bus", *options)
+    worker.line("is running")
+    (published,) = publish(pabal, "jobs")
+    worker.line("took")
+    worker.err.close()
+    worker.process.terminate()
+    (pabal.folder / "go").touch()
+    worker.line(f"did {published}")
+    worker.line("1 handled, 0 given back, 0 unfinished")
+    assert 0 == worker.process.wait(60)
 
 
 def test_several_buses_in_one_process_and_as_json(pabal: Program) -> None:
