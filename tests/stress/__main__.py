@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
@@ -33,9 +34,7 @@ TELL = 10
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="how often (200)")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="how many rounds at a time (all processors)"
-    )
+    parser.add_argument("--jobs", type=int, default=JOBS, help="rounds at a time (two a processor)")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="what the orders follow from")
     parser.add_argument("--first", type=int, default=1, help="the number of the first round, to repeat one")
     parser.add_argument("tests", nargs="*", default=TESTS, help="these tests instead")
@@ -97,4 +96,6 @@ async def main() -> int:
 
 if __name__ == "__main__":
     os.chdir(Path(__file__).parents[2])
+    # A shell that puts this into the background lets it ignore Ctrl-C, and so all tests of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(asyncio.run(main()))
