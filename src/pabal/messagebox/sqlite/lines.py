@@ -36,7 +36,8 @@ class Hold(Lease):
     __slots__ = ("line", "row", "since", "deadline")
 
     def __init__(self, line: Line, row: Row, since: float, deadline: float, until: float) -> None:
-        super().__init__(row[0], min(until, deadline))
+        self.id = row[0]
+        self.until = min(until, deadline)
         self.line = line
         self.row = row
         self.since = since
@@ -56,12 +57,12 @@ class Part:
         out: how many rows are out.
         closed: it is no longer ours, or about to be given up: nothing more goes out.
         behind: something of it stands behind.
-        suspects: up to this id rows go out one by one, counted beforehand, and new ones beyond it wait until these are
-            settled: what killed our predecessor may be among them, and comes nearer each time. 0: the part was clean.
+        suspects: up to this id rows go out one by one, counted beforehand, and new ones beyond it are not read until
+            these are settled: what killed our predecessor may be there, and comes nearer each time. 0: it was clean.
         known: all suspects have been read.
         counted: the suspects that are counted.
         alone: the line whose suspect is being counted or out.
-        stalled: the lines that wait for it, or for all suspects.
+        stalled: the lines that wait for it.
     """
 
     __slots__ = (

@@ -133,7 +133,7 @@ class Stock:
         while self._ready and len(deliveries) < credit:
             line = self._ready.popleft()
             part, id = line.part, line.rows[0][0]
-            if (part.closed or part.suspects) and not self._may_go(line):
+            if (part.closed or id <= part.suspects) and not self._may_go(line):
                 continue
             self.out[id] = hold = Hold(line, line.rows.popleft(), now, now + lease, until)
             part.out += 1
@@ -160,14 +160,11 @@ class Stock:
             if part.alone is line:
                 self._let_others_go(part)
             return False
-        id, is_new = line.rows[0][0], line.rows[0][10] == 0
-        if id > part.suspects and not is_new:
-            return True
-        if id > part.suspects or part.alone not in (None, line):
+        if part.alone not in (None, line):
             part.stalled.append(line)
             return False
         part.alone = line
-        if id not in part.counted:
+        if line.rows[0][0] not in part.counted:
             self.to_count.append(line)
             return False
         return True
@@ -206,7 +203,7 @@ class Stock:
         admitted = 0
         for row in rows:
             part = self.parts[row[9]]
-            if row[0] in part.held:
+            if row[0] in part.held or (not row[10] and row[0] > part.suspects > 0):
                 continue
             if row[11]:
                 self.met.append((part, row))
@@ -292,9 +289,9 @@ class Stock:
     def trusted(self) -> None:
         """The suspects of the parts that are through are forgotten."""
         for part in self.through:
+            self._floor, self._dry = min(self._floor, part.suspects), False
             part.suspects = 0
             part.counted.clear()
-            self._let_others_go(part)
         self.through = []
         self._unclean = [part for part in self._unclean if part.suspects]
 
@@ -319,4 +316,5 @@ class Stock:
 
 def _delivery(hold: Hold) -> Delivery:
     _, attempt, redrive, channel, message_id, errors, headers, body, _, _, _, _ = hold.row
-    return Delivery(read_message(channel, message_id, headers, body), attempt + 1, read_history(errors), redrive, hold)
+    message, failures = read_message(channel, message_id, headers, body), read_history(errors) if errors else ()
+    return Delivery(message, attempt + 1, failures, redrive, hold)
