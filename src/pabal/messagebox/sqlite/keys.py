@@ -36,6 +36,13 @@ _FRESH = (
     f"SELECT {_COLUMNS} FROM pabal_message m WHERE m.grp = ? AND m.place = 0 AND m.id > ? AND (? >> m.part) & 1"  # noqa: S608
     " ORDER BY m.id LIMIT ?"
 )
+_FRESH_UNHELD = _FRESH.format(held="0")
+# Most of the time nothing holds up any key, and asking that once is cheaper than asking it of each row.
+_HOLDS_ANY = (
+    "SELECT EXISTS (SELECT 1 FROM pabal_message INDEXED BY pabal_message_holding"  # noqa: S608
+    f" WHERE {_HOLDING.format('')} AND grp = ?) OR EXISTS (SELECT 1 FROM pabal_dead INDEXED BY pabal_dead_holding"
+    " WHERE holds IS NOT NULL AND holds = ?)"
+)
 _RETURNED = f"SELECT {_COLUMNS} FROM pabal_message m WHERE m.grp = ? AND m.place = ? AND m.id > ? ORDER BY m.id LIMIT ?"  # noqa: S608
 _LAST_OF_FIRST = (
     "SELECT max(id) FROM (SELECT id FROM pabal_message WHERE grp = ? AND place = 0 AND (? >> part) & 1"
@@ -44,12 +51,14 @@ _LAST_OF_FIRST = (
 _LAST_OF_RETURNED = "SELECT max(id) FROM (SELECT id FROM pabal_message WHERE grp = ? AND place = ? ORDER BY id LIMIT ?)"
 _HAVE = "SELECT DISTINCT part FROM pabal_message WHERE grp = ? AND place = 0 AND (? >> part) & 1 AND id <= ?"
 _NEWEST = "SELECT max(id) FROM pabal_message WHERE grp = ? AND place = 0"
+# By id, which the plus signs say: SQLite would rather go through all that the group has.
 _MOVE = (
     "UPDATE pabal_message AS m SET place = -2 - part WHERE m.id IN (SELECT value FROM json_each(?))"
-    " AND m.grp = ? AND m.place >= 0 AND {held} RETURNING id"
+    " AND +m.grp = ? AND +m.place >= 0 AND {held} RETURNING id"
 )
 _SET_ASIDE = (
-    "UPDATE pabal_message SET place = -2 - part WHERE id IN (SELECT value FROM json_each(?)) AND grp = ? AND place >= 0"
+    "UPDATE pabal_message SET place = -2 - part WHERE id IN (SELECT value FROM json_each(?))"
+    " AND +grp = ? AND +place >= 0"
 )
 _KEEP_BEFORE = (
     "UPDATE pabal_message SET place = 1 + part WHERE id IN (SELECT value FROM json_each(?)) AND grp = ? AND place = 0"
@@ -77,7 +86,9 @@ class Keys:
 
     def fresh(self, connection: sqlite3.Connection, *, parts: int, after: int, most: int) -> list[Row]:
         """The next rows in the order of publishing, of some parts: a bit each in `parts`."""
-        return connection.execute(self._fresh, (self._grp, after, parts, most)).fetchall()
+        (any_held,) = connection.execute(_HOLDS_ANY, (self._grp, self._grp)).fetchone()
+        query = self._fresh if any_held else _FRESH_UNHELD
+        return connection.execute(query, (self._grp, after, parts, most)).fetchall()
 
     def newest(self, connection: sqlite3.Connection) -> int:
         """The id of the last row in the order of publishing."""

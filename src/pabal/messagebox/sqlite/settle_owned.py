@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pabal.messagebox.sqlite.keys import bring_back
 from pabal.messagebox.sqlite.lease import lease_of
 from pabal.messagebox.sqlite.lines import SHORT, Hold, Part
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from pabal.messagebox.sqlite.owned import OwnedReader
 
 _ROW = "id = ? AND grp = ? AND place >= 0"
-_GONE = f"DELETE FROM pabal_message WHERE {_ROW}"  # noqa: S608 - a row is a row
+# The plus signs keep SQLite from going through all that the group has.
+_GONE = "DELETE FROM pabal_message WHERE id IN (SELECT value FROM json_each(?)) AND +grp = ? AND +place >= 0"
 _RETRY_NOW = f"UPDATE pabal_message SET place = 1 + part, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
 _RETRY_LATER = f"UPDATE pabal_message SET place = -2 - part, due = ?, attempt = attempt + 1, errors = ? WHERE {_ROW}"  # noqa: S608
 _PARK = (
@@ -35,7 +38,7 @@ def settle(reader: OwnedReader, transaction: Transaction, settled: Sequence[Sett
     ours, now, lost = reader.fence(transaction), transaction.now, transaction.ended
     settlements: list[Settlement] = []
     ends: list[tuple[Hold, End]] = []
-    gone: list[tuple[int, int]] = []
+    gone: list[int] = []
     freed: dict[Part, set[str]] = {}
     for one in settled:
         hold, outcome = lease_of(one.delivery, Hold), one.outcome
@@ -47,11 +50,12 @@ def settle(reader: OwnedReader, transaction: Transaction, settled: Sequence[Sett
         acked = type(outcome) is Acked
         ends.append((hold, End.DONE if acked else _end(reader, transaction, one.delivery, hold, outcome)))
         if acked or isinstance(outcome, Rejected):
-            gone.append((hold.id, reader.grp))
+            gone.append(hold.id)
             if line.part.behind and line.key is not None and len(line.rows) <= SHORT:
                 freed.setdefault(line.part, set()).add(line.key)
         settlements.append(Settlement.DONE)
-    transaction.connection.executemany(_GONE, gone)
+    if gone:
+        transaction.connection.execute(_GONE, (msgspec.json.encode(gone).decode(), reader.grp))
     transaction.remember(reader.stock.ended, ends)
     for part, keys in freed.items():
         lowest = bring_back(transaction.connection, reader.grp, part.number, keys)
