@@ -101,8 +101,6 @@ WORKLOAD = Workload(
             "pabal in order over the raw loop",
             lambda figures: figures["pabal, ordered"] / figures["raw loop"],
             at_least=0.5,
-            lambda figures: figures["pabal, ordered"] / figures["raw loop"],
-            at_least=0.5,
         ),
         Target(
             "CPU of the worker above the raw loop's own",
