@@ -137,6 +137,7 @@ class BlockingDeadLetters(Bridged[DeadLetters]):
     """The dead letters of a bus; `Blocking.dead_letters`."""
 
     list = iterates(DeadLetters.list)
+    collect = waits(DeadLetters.collect)
     causes = waits(DeadLetters.causes)
     show = waits(DeadLetters.show)
     edit = waits(DeadLetters.edit)

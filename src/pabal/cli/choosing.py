@@ -11,6 +11,8 @@ import typer
 
 from pabal.bus import Bus
 from pabal.cli.options import duration
+from pabal.cli.printing import counted, note
+from pabal.model.address import Address
 from pabal.model.errors import ConfigurationError
 from pabal.model.outcome import Reason
 from pabal.runtime.choosing import Choice
@@ -82,8 +84,10 @@ def none_found(chosen: Choice, what: str = "dead letters") -> str:
 
 @asynccontextmanager
 async def letters_of(url: str, box: str | None) -> AsyncIterator[DeadLetters]:
-    """The dead letters of `url`, kept in `box` where that is given."""
+    """The dead letters of `url`, kept in `box` where that is given, together with those that wait to be taken there."""
     async with Bus(url, dead_letters=box) as bus:
+        if box is not None and (taken := await bus.dead_letters.collect()):
+            note(f"took {counted(taken, 'dead letter')} from the channel dead-letters into {Address(box)}")
         yield bus.dead_letters
 
 

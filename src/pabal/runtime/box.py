@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
+from pabal.model.clock import Clock
 from pabal.model.dead import NO_LETTER, DeadLetter, LetterFilter, Redriven
 from pabal.model.outcome import Rejected
 from pabal.model.transport import Administers, Delivery, GroupId, Parks, Post, Source, Transport
+
+
+class Parking(Protocol):
+    """Somewhere that dead letters are kept."""
+
+    async def park(self, letters: Sequence[DeadLetter], /) -> None:
+        """Keep them; raises PabalError when not all of them could be."""
+        ...
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -20,12 +30,16 @@ class Box(msgspec.Struct, frozen=True):
         transport: what sends them again.
         own: whether the two are one.
         administers: what knows the transport's groups; None: nobody does.
+        collected: whether workers may have published letters to the transport, that are to be taken from there.
+        clock: the clock of all.
     """
 
     parks: Parks
     transport: Transport
     own: bool
     administers: Administers | None
+    collected: bool
+    clock: Clock
 
     async def redrive(self, ids: Sequence[str]) -> Sequence[Redriven]:
         """Send letters again; returns one result each."""

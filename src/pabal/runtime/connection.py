@@ -17,10 +17,11 @@ from pabal.model.transport import Administers, Parks, Source, Subscription, Tran
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.batch_attempt import BatchAttempt
 from pabal.runtime.batch_worker import BatchWorker
-from pabal.runtime.box import Box
+from pabal.runtime.box import Box, Parking
 from pabal.runtime.consumer import Consumer, OnPull
 from pabal.runtime.handler import Handler
-from pabal.runtime.keeping import box_url, check_box, make_room, shown
+from pabal.runtime.keeping import box_url, check_box, make_room, publishes_letters, shown
+from pabal.runtime.letter_channel import CHANNEL, LetterChannel
 from pabal.runtime.middleware import AroundPublishing
 from pabal.runtime.plan import BusNeeds, Line, Needs, plan, refuse
 from pabal.runtime.publisher import OnUnrouted, Publisher
@@ -130,13 +131,18 @@ class Connection:
         self._bus = bus
         self._box = box
         self._settles = can.settles is not Settles.NONE
+        self._channel = LetterChannel(transport, clock=clock) if publishes_letters(can, box=box is not None) else None
+        parking: Parking | None = self._channel or box
         # Where nothing is settled, a dead letter is parked as such even by the transport itself.
-        self._letters = _parks(transport) if box is None and can.parks and not self._settles else box
+        self._letters = _parks(transport) if parking is None and not self._settles else parking
+        self._parking = parking
         self._closing = closing
         self._clock = clock
         self._consumers: set[Consumer[object]] = set()
         self._on_pull: OnPull | None = None
-        self.publisher = Publisher(transport, can, name=name, codec=codec, clock=clock, unrouted=bus.unrouted, box=box)
+        self.publisher = Publisher(
+            transport, can, name=name, codec=codec, clock=clock, unrouted=bus.unrouted, box=parking
+        )
         requests = requests_of(transport, offered=can.requests)
         self.requester = Requester(requests, codec=codec)
         self._responder = None if requests is None else Responder(requests, name=name, codec=codec, clock=clock)
@@ -157,6 +163,11 @@ class Connection:
 
     def box(self) -> Box:
         """Where the dead letters are; raises CapabilityError when nobody keeps them."""
+        if self._channel is not None:
+            raise CapabilityError(
+                f"dead letters of this transport are in its channel {CHANNEL}, from where they are taken into a box: "
+                "give the bus dead_letters=sqlite:///dead.db, or pabal dead --box sqlite:///dead.db"
+            )
         if self._box is None and not self.can.parks:
             raise CapabilityError("this transport keeps no dead letters; give the bus dead_letters=sqlite:///dead.db")
         return Box(
@@ -164,6 +175,8 @@ class Connection:
             self.transport,
             own=self._box is None,
             administers=_administers(self.transport) if self.can.administers else None,
+            collected=self._box is not None and publishes_letters(self.can, box=False),
+            clock=self._clock,
         )
 
     async def work(self, handler: Handler, source: Source, *, retry: Backoff, executor: Executor | None) -> Worker:
@@ -223,7 +236,7 @@ class Connection:
             decode=decode,
             retry=retry,
             keeps_history=self.can.keeps_history,
-            box=self._box,
+            box=self._parking,
             clock=self._clock,
             on_pull=self._on_pull,
         )

@@ -12,9 +12,9 @@ from pabal.model.codec import Decode
 from pabal.model.errors import ConfigurationError, PabalError
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, RELEASED, Outcome, Reject, Rejected, Retry, Settlement
-from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
+from pabal.model.transport import Delivery, Settled, Source, Subscription
 from pabal.runtime import decide
-from pabal.runtime.box import letter
+from pabal.runtime.box import Parking, letter
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.retry import Backoff
 
@@ -80,7 +80,7 @@ class Consumer(Generic[T]):
         decode: Decode,
         retry: Backoff,
         keeps_history: bool,
-        box: Parks | None,
+        box: Parking | None,
         clock: Clock,
         on_pull: OnPull | None = None,
     ) -> None:

@@ -15,6 +15,7 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.message import check_headers
 from pabal.runtime.box import Box
 from pabal.runtime.choosing import Choice, chosen, wanted
+from pabal.runtime.letter_channel import LetterChannel
 from pabal.runtime.redriving import Progress, Redriving, follows, rehearse
 
 _BATCH = 100
@@ -31,6 +32,19 @@ class DeadLetters:
         self._reach = reach
         self._codec = codec
         self._clock = clock
+
+    async def collect(self, *, wait: float = 1.0) -> int:
+        """Take into the box the letters that workers without one published to the channel `dead-letters`.
+
+        It ends when none has come for `wait` seconds, and returns how many there were: none on a transport that never
+        publishes them.
+        """
+        if not wait > 0:
+            raise ConfigurationError(f"wait is more than 0 seconds, not {wait!r}")
+        box = await self._reach()
+        if not box.collected:
+            return 0
+        return await LetterChannel(box.transport, clock=box.clock).collect(box.parks, wait=wait)
 
     async def list(self, *, redriven: bool = False, **choice: Unpack[Choice]) -> AsyncIterator[DeadLetter]:
         """The chosen dead letters, oldest first; all where nothing is chosen.

@@ -17,13 +17,18 @@ from pabal.model.errors import ConfigurationError
 def box_url(url: str, dead_letters: str | None, can: Capabilities) -> str | None:
     """The URL of the box: the one that was asked for, or a file of the user's where nobody else keeps them.
 
-    None: the transport keeps them; or it settles and nobody does, which the plan refuses.
+    None: the transport keeps them; or it settles, and they are published to a channel of it.
     """
     if dead_letters is not None:
         return dead_letters
     if can.parks or can.settles is not Settles.NONE:
         return None
     return f"sqlite:///{quote(str(_file(Address(url))))}"
+
+
+def publishes_letters(can: Capabilities, *, box: bool) -> bool:
+    """Whether dead letters are published to a channel of the same transport: it settles, and nobody keeps them."""
+    return not box and not can.parks and can.groups and can.settles is not Settles.NONE
 
 
 def shown(box: str | None) -> str | None:

@@ -10,6 +10,7 @@ import msgspec
 from pabal.model.capabilities import Capabilities, Order, Settles
 from pabal.model.errors import CapabilityError
 from pabal.model.names import is_pattern
+from pabal.runtime.keeping import publishes_letters
 from pabal.runtime.publisher import OnUnrouted
 from pabal.runtime.retry import Backoff
 
@@ -219,6 +220,9 @@ def _dead_letters(bus: BusNeeds, can: Capabilities) -> Line:
     need = "dead letters"
     if bus.box is not None:
         return Line(who=BUS, need=need, verdict="emulated", reason=f"parked in {bus.box}")
+    if publishes_letters(can, box=False):
+        how = "published to the channel dead-letters, from where `pabal dead URL --box BOX` takes them into a box"
+        return Line(who=BUS, need=need, verdict="emulated", reason=how)
     line = _line(
         BUS,
         need,

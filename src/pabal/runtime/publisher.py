@@ -26,7 +26,8 @@ from pabal.model.errors import (
 )
 from pabal.model.message import Message, check_headers, new_id
 from pabal.model.names import check_channel, check_id
-from pabal.model.transport import GroupId, Parks, Post, Receipt, Transport
+from pabal.model.transport import GroupId, Post, Receipt, Transport
+from pabal.runtime.box import Parking
 from pabal.runtime.stepping import bounded
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class Publisher:
         codec: Codec,
         clock: Clock,
         unrouted: OnUnrouted,
-        box: Parks | None,
+        box: Parking | None,
     ) -> None:
         self._transport = transport
         self._can = can

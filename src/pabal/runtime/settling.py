@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
 from pabal.model.outcome import ACKED, Acked, Rejected, Released, Retried, Settlement
-from pabal.model.transport import Parks, Settled, Source, Subscription
-from pabal.runtime.box import letter
+from pabal.model.transport import Settled, Source, Subscription
+from pabal.runtime.box import Parking, letter
 from pabal.runtime.reports import Counters
 
 log = logging.getLogger("pabal.worker")
@@ -32,7 +32,7 @@ class Settler:
         subscription: Subscription,
         source: Source,
         *,
-        box: Parks | None,
+        box: Parking | None,
         clock: Clock,
         counters: Counters,
         done: Callable[[Sequence[Settled]], None],

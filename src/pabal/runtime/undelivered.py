@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import PabalError
 from pabal.model.outcome import Reason, Rejected
-from pabal.model.transport import Delivery, Parks, Source
-from pabal.runtime.box import letter
+from pabal.model.transport import Delivery, Source
+from pabal.runtime.box import Parking, letter
 
 log = logging.getLogger("pabal.worker")
 
@@ -17,7 +17,7 @@ log = logging.getLogger("pabal.worker")
 class Undelivered:
     """Makes dead letters in `box` of what one source's reader cannot hand out."""
 
-    def __init__(self, source: Source, *, box: Parks, clock: Clock) -> None:
+    def __init__(self, source: Source, *, box: Parking, clock: Clock) -> None:
         self._source = source
         self._box = box
         self._clock = clock

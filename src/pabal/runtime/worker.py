@@ -18,8 +18,9 @@ from typing import Any
 
 from pabal.model.clock import Clock
 from pabal.model.outcome import RELEASED, Acked, Outcome, Rejected
-from pabal.model.transport import Delivery, Parks, Settled, Source, Subscription
+from pabal.model.transport import Delivery, Settled, Source, Subscription
 from pabal.runtime.attempt import Attempt
+from pabal.runtime.box import Parking
 from pabal.runtime.handler import Handler
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.reports import Counters, Unfinished
@@ -58,7 +59,7 @@ class Worker:
         *,
         counters: Counters,
         window: Window,
-        box: Parks | None,
+        box: Parking | None,
         clock: Clock,
     ) -> None:
         self.handler = handler
