@@ -34,7 +34,7 @@ def test_a_waiter_gets_the_turn_when_it_is_released(path: str) -> None:
     got: list[bool] = []
     waiting = threading.Thread(target=lambda: got.append(second.acquire(5)))
     waiting.start()
-    while second._waiting is None:
+    while second._waiter is None or not second._waiter._waits:
         pass
     first.release()
     waiting.join()

@@ -42,7 +42,7 @@ class WriteTurn:
     def __init__(self, path: str) -> None:
         self.path = path + "-turn"
         self._descriptor = _open(self.path)
-        self._waiting: _Wait | None = None
+        self._waiter: _Waiter | None = None
 
     def acquire(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the turn; returns whether it came."""
@@ -59,51 +59,75 @@ class WriteTurn:
     def close(self) -> None:
         """Never take a turn again."""
         _close(self._descriptor)
+        if self._waiter is not None:
+            self._waiter.close()
 
     def _wait(self, timeout: float) -> bool:
-        if self._waiting is None or not self._waiting.resume():
-            self._waiting = _Wait(self.path)
-        if not self._waiting.wait(timeout):
+        if self._waiter is None:
+            self._waiter = _Waiter(self.path)
+        if not self._waiter.wait(timeout):
             return False
-        _close(self._descriptor)
-        self._descriptor = self._waiting.descriptor
-        self._waiting = None
+        self._descriptor, self._waiter.descriptor = self._waiter.descriptor, self._descriptor
         return True
 
 
-class _Wait:
-    """A wait in the kernel's own queue, which is fair but knows no timeout: so it has a thread.
+class _Waiter:
+    """Waits in the kernel's own queue, which is fair but knows no timeout: so it has a thread.
 
     When the writer's patience ends first (another process is frozen within its turn), the thread stays and
-    drops the turn as soon as it has it.
+    drops the turn as soon as it has it, unless the writer wants it again by then.
     """
 
     def __init__(self, path: str) -> None:
         self.descriptor = _open(path)
         self._mutex = threading.Lock()
-        self._got = threading.Event()
-        self._wanted = True
-        self._over = False
+        self._asked = threading.Lock()
+        self._asked.acquire()
+        self._got = threading.Lock()
+        self._got.acquire()
+        self._wanted = False
+        self._waits = False
+        self._closed = False
         threading.Thread(target=self._run, name="pabal-turn", daemon=True).start()
-
-    def resume(self) -> bool:
-        """Want the turn again; returns False when it was dropped already."""
-        with self._mutex:
-            self._wanted = not self._over
-            return self._wanted
 
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds; returns whether the turn is ours."""
-        if not self._got.wait(timeout):
-            with self._mutex:
-                self._wanted = self._got.is_set()
-        return self._wanted
+        with self._mutex:
+            self._wanted = True
+            self._ask()
+        if self._got.acquire(timeout=timeout):
+            return True
+        with self._mutex:
+            if not self._wanted:  # it came just now
+                self._got.acquire()
+                return True
+            self._wanted = False
+        return False
+
+    def close(self) -> None:
+        """Wait no more."""
+        with self._mutex:
+            self._closed = True
+            self._wanted = False
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._asked.release()
 
     def _run(self) -> None:
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        with self._mutex:
-            if self._wanted:
-                self._got.set()
-            else:
-                self._over = True
-                _close(self.descriptor)
+        while True:
+            self._asked.acquire()
+            if not self._closed:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            with self._mutex:
+                self._waits = False
+                if self._closed:
+                    _close(self.descriptor)
+                    return
+                if self._wanted:
+                    self._wanted = False
+                    self._got.release()
+                else:
+                    fcntl.flock(self.descriptor, fcntl.LOCK_UN)
