@@ -105,6 +105,28 @@ class Boundary:
 
     # Further Protocols.
 
+    async def request(self, message: Message, /) -> Receipt:
+        """Send a request; before it and after it is a point."""
+        name = self.world.ledger.name(message)
+        return await self._cross(self._inner.request(message), f"asks {name} on {message.channel}", f"{name} is asked")
+
+    async def reply(self, answer: Message, /) -> None:
+        """Send an answer; before it and after it is a point."""
+        await self._cross(self._inner.reply(answer), "answers", "the answer is sent")
+
+    async def _cross(self, work: Coroutine[Any, Any, T], before: str, after: str) -> T:
+        call = CALL.get()
+        place = here(None if call is None else call.code)
+        with Inside():
+            try:
+                await self.world.points.reach(self.process, before, "it has not reached the store", place)
+            except BaseException:
+                work.close()
+                raise
+            result = await self.there(work)
+            await self.world.points.reach(self.process, after, f"{self.process.name} has not been told", place)
+        return result
+
     async def replies(self, receive: Callable[[str, Message | None], None], /) -> str:
         """As the store's; answers arrive in the process."""
         loop, context = self.world.loop, self.process.context
@@ -201,8 +223,12 @@ class BoundarySubscription:
         return settlements
 
     async def _settle(self, settled: Sequence[Settled]) -> Sequence[Settlement]:
-        ledger, group = self._boundary.world.ledger, GroupId(self._source.channel, self._source.group or "")
-        acked = [isinstance(each.outcome, Acked) and self._source.group is not None for each in settled]
+        ledger, name = self._boundary.world.ledger, self._source.group
+        group = GroupId(self._source.channel, name or "")
+        acked = [
+            isinstance(each.outcome, Acked) and name is not None and each.delivery.message.reply_to is None
+            for each in settled
+        ]
         for each in compress(settled, acked):
             ledger.acking(each.delivery.message, group)
         settlements = await self._inner.settle(settled)

@@ -18,7 +18,8 @@ _Keys: TypeAlias = set[tuple[GroupId, str | None]]
 class Ledger:
     """What a store was given and what it was told, as seen from outside of it.
 
-    A message is named by the order in which it was first published: m1, m2 and so on.
+    A message is named by the order in which it was first published: m1, m2 and so on. Requests are owed to nobody: who
+    asks learns what became of them.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Ledger:
 
     def delivered(self, message: Message) -> None:
         """A message came: the store has taken it, if anybody was there to hear that or not."""
-        if message.id not in self._owed:
+        if message.id not in self._owed and message.reply_to is None:
             self.taken(Post(message))
 
     def sent_again(self, message: Message, group: GroupId | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from datetime import datetime
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from pabal.model.clock import Timer, utc
-from pabal.testing.exploring.process import OWNER, Step
+from pabal.testing.exploring.process import OWNER, Process, Step
 
 START = datetime.fromisoformat("2026-01-01T00:00:00Z").timestamp()
 
@@ -54,7 +54,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, idle: Idle) -> None:
         self._now = 0.0
-        self._threads = 0
+        self._threads: dict[asyncio.Future[Any], Process | None] = {}
         self._timed: WeakSet[asyncio.Future[Any]] = WeakSet()
         self._ours = _Selector(idle)
         super().__init__(self._ours)
@@ -67,10 +67,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Turn the time."""
         self._now += seconds
 
-    @property
-    def waits_outside(self) -> bool:
-        """Whether a thread of an executor works, or a socket is open."""
-        return self._threads > 0 or len(self._ours.get_map()) > 1
+    def waits_outside(self, but: Collection[object]) -> bool:
+        """Whether a socket is open, or a thread works for a process that runs; but for these."""
+        threads = (owner for future, owner in self._threads.items() if future not in but)
+        return len(self._ours.get_map()) > 1 or any(owner is None or owner.runs for owner in threads)
 
     def is_timed(self, future: object) -> bool:
         """Whether a future is done by time alone, as that of `asyncio.sleep`."""
@@ -107,12 +107,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[Any]:
         """Run it on a thread, in real time."""
         future = super().run_in_executor(executor, func, *args)
-        self._threads += 1
+        self._threads[future] = OWNER.get()
         future.add_done_callback(self._thread_is_done, context=Context())
         return future
 
-    def _thread_is_done(self, _: asyncio.Future[Any]) -> None:
-        self._threads -= 1
+    def _thread_is_done(self, future: asyncio.Future[Any]) -> None:
+        del self._threads[future]
 
 
 class LoopClock:

@@ -109,3 +109,8 @@ class Points:
                 woken.set_result(None)
                 return True
         return False
+
+    def let_go(self) -> None:
+        """The run is judged: nothing waits here any more."""
+        for woken in (*self._never, *self._last):
+            woken.cancel()

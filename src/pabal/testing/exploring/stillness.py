@@ -76,7 +76,10 @@ class Stillness:
 
     def _patience(self) -> float:
         world = self._world
-        if world.loop.waits_outside:
+        if world.over:
+            return _BRIEFLY
+        # A thread that has something published waits for us.
+        if world.loop.waits_outside(but=[call.waits for call in world.calls if call.inside]):
             return _PATIENCE
         waits = [call.waits for call, process in world.calls.items() if process.runs and call.waits is not None]
         return _BRIEFLY if any(not world.loop.is_timed(each) for each in waits) else 0.0

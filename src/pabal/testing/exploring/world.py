@@ -64,7 +64,7 @@ class World:
         self.codec: Codec | None = None
         self.client = Process("the scenario", self.context)
         self._processes: list[Process] = [self.client]
-        self._boundaries: dict[Process, Boundary] = {}
+        self._observer: Boundary | None = None
         self._crews: list[Crew] = []
         self._stack = AsyncExitStack()
         self._main: asyncio.Task[Any] | None = None
@@ -124,12 +124,16 @@ class World:
 
     async def stage(self, process: Process, bus: Bus) -> None:
         """Run `bus` in `process`, whose code this is."""
+        staged = bus._staged(  # noqa: SLF001 - made for this
+            self._connect(process), self.clock, prepare=self._stepping(process)
+        )
+        self._crews.append(await self._stack.enter_async_context(staged))
+
+    def _connect(self, process: Process) -> Boundary:
         inner, context = self.store.connect(process)
         if self.setting.tamper is not None:
             inner = self.setting.tamper(inner, self.clock, self._shared)
-        boundary = self._boundaries[process] = Boundary(self, process, inner, context)
-        staged = bus._staged(boundary, self.clock, prepare=self._stepping(process))  # noqa: SLF001 - made for this
-        self._crews.append(await self._stack.enter_async_context(staged))
+        return Boundary(self, process, inner, context)
 
     def _stepping(self, process: Process) -> Callable[[Handler], Handler]:
         def prepare(handler: Handler) -> Handler:
@@ -187,8 +191,10 @@ class World:
 
     async def letters(self) -> list[DeadLetter]:
         """The dead letters there are."""
-        boundary = self._boundaries[self.client]
-        return [letter async for letter in boundary.letters(LetterFilter())]
+        if self._observer is None:  # nobody's, so that it cannot die
+            self._observer = self._connect(Process("the observer", self.context))
+            await self._observer.open()
+        return [letter async for letter in self._observer.letters(LetterFilter())]
 
     def check(self) -> None:
         """Raise what made a worker stop by itself."""
@@ -206,6 +212,7 @@ class World:
             crew.stop()
         drains = [asyncio.ensure_future(crew.drain()) for crew in self._crews]
         await asyncio.sleep(0.0)
+        self.points.let_go()
         for process in self._processes:
             process.thaw(self.loop)
         if drains:
