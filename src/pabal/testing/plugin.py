@@ -1,4 +1,9 @@
-"""The conformance kit under pytest: a test for each promise, in four lines.
+"""Under pytest: a clock, the explorer, and a test for each promise of the conformance kit.
+
+Say ``pytest_plugins = ["pabal.testing.plugin"]`` in the root's conftest.py, and tests have the fixtures `virtual_clock`
+and `explore`, and pytest the option ``--pabal-plan``, which shows a run again that `explore` has found.
+
+The conformance kit takes four lines, and not even that one:
 
     from pabal.testing import UrlSubject
     from pabal.testing.plugin import Conformance
@@ -8,9 +13,9 @@
         def subject(self, tmp_path):
             return UrlSubject(f"files://{tmp_path}/box", virtual=True)
 
-It needs pytest and nothing else, no asyncio plugin either. It is no entry point but registers itself with the first
-promise that is run, so that a run without any pays nothing for it. Where pytest-xdist spreads the run, the process that
-reports runs none itself: say ``pytest_plugins = ["pabal.testing.plugin"]`` in the root's conftest.py.
+It needs pytest and nothing else, no asyncio plugin either. It is no entry point, so that a run without any of it pays
+nothing for it, but registers itself with the first promise that is run. Where pytest-xdist spreads the run, the process
+that reports runs none itself, so that the line in conftest.py is needed there.
 """
 
 from __future__ import annotations
@@ -24,11 +29,54 @@ from typing import Any
 
 import pytest
 
+from pabal.model.clock import VirtualClock
 from pabal.testing.broken import PromiseBroken
+from pabal.testing.exploring import Explorer, ScenarioBroken
 from pabal.testing.promise import PROMISES, Promise
 from pabal.testing.subject import Subject, declared
 
 _NOT_ASKED = "not asked"
+_PLAN = "--pabal-plan"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A plan to run instead of exploring."""
+    parser.getgroup("pabal").addoption(
+        _PLAN, metavar="PLAN", help="run what `explore` explores once, with this plan, as in 'crash@3 freeze@9'"
+    )
+
+
+@pytest.fixture
+def virtual_clock() -> VirtualClock:
+    """A clock that stands still until the test turns it."""
+    return VirtualClock()
+
+
+@pytest.fixture
+def explore(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``explore(make, scenario, promise, ...)`` lets everything go wrong once that an `Explorer` of these can.
+
+    With ``examples=100`` it draws a hundred plans with several faults as well, by ``seed=``. A plain ``def`` test calls
+    it. Where a promise is broken, the test fails with the report, and the command that shows the run again.
+    """
+
+    def explore(*made_of: Any, examples: int = 0, seed: int = 0, **options: Any) -> None:
+        __tracebackhide__ = True
+        explorer = Explorer(*made_of, **options)
+        plan: str | None = request.config.getoption(_PLAN, None)
+        try:
+            if plan is not None:
+                explorer.run(plan)
+                return
+            explorer.each()
+            if examples:
+                explorer.search(examples, seed=seed)
+        except ScenarioBroken as broken:
+            again = f'pytest "{request.node.nodeid}" {_PLAN} "{broken.plan}"'
+            request.node.add_report_section("call", "plan", f"{broken.plan or 'nothing'}; to see it again:\n{again}")
+            raise broken.with_traceback(None) from broken.__cause__
+
+    return explore
 
 
 class Conformance:
