@@ -50,7 +50,7 @@ DONE_CHANGED = Channel("events.todo.donechanged", DoneChanged)
 ITEM_REMOVED = Channel("events.todo.itemremoved", ItemRemoved)
 ITEM_SAVED = Channel("events.todo.itemsaved", Item)
 
-EVERYTHING = "events.todo.>"
+EVENTS = (NEW_ITEM, ITEM_CHANGED, DONE_CHANGED, ITEM_REMOVED, ITEM_SAVED)
 
 
 def check_item(text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 from pabal import Bus, Context, Message, Reject
 from pabal.examples.todo.events import (
     DONE_CHANGED,
-    EVERYTHING,
+    EVENTS,
     ITEM_CHANGED,
     ITEM_REMOVED,
     ITEM_SAVED,
@@ -22,6 +23,9 @@ from pabal.examples.todo.items import Items
 
 SAVE, MUTATE, AUDIT = "save-handler", "mutating-handler", "audit-handler"
 
+PERMITTED: Literal["at-most-once"] = "at-most-once"
+"""On a transport that settles nothing an item may be lost with the process; everywhere else this changes nothing."""
+
 audit_log = logging.getLogger("todo.audit")
 
 
@@ -31,18 +35,18 @@ def save_handler(bus: Bus, items: Items) -> Bus:
     A message that comes twice is written once, and what is published for it has the same id again.
     """
 
-    @bus.handler(NEW_ITEM, group=SAVE, concurrency=8)
+    @bus.handler(NEW_ITEM, group=SAVE, concurrency=8, delivery=PERMITTED)
     async def save(new: NewItem, context: Context) -> None:
         message = context.message
         saved = await items.add(message.id, _checked(new.item), message.time.timestamp())
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(ITEM_CHANGED, group=SAVE, concurrency=8)
+    @bus.handler(ITEM_CHANGED, group=SAVE, concurrency=8, delivery=PERMITTED)
     async def change(changed: ItemChanged, context: Context) -> None:
         saved = await items.change(changed.id, _checked(changed.item), context.message.time.timestamp())
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(DONE_CHANGED, group=SAVE, concurrency=8)
+    @bus.handler(DONE_CHANGED, group=SAVE, concurrency=8, delivery=PERMITTED)
     async def tick(changed: DoneChanged, context: Context) -> None:
         try:
             saved = await items.tick(changed.id, context.message.time.timestamp(), done=changed.done)
@@ -50,7 +54,7 @@ def save_handler(bus: Bus, items: Items) -> Bus:
             raise Reject(f"there is no item {changed.id}") from None
         await context.publish(ITEM_SAVED, saved)
 
-    @bus.handler(ITEM_REMOVED, group=SAVE, concurrency=8)
+    @bus.handler(ITEM_REMOVED, group=SAVE, concurrency=8, delivery=PERMITTED)
     async def remove(removed: ItemRemoved, context: Context) -> None:
         try:
             saved = await items.remove(removed.id)
@@ -67,7 +71,7 @@ def mutating_handler(bus: Bus) -> Bus:
     It reads new items and publishes changed ones, which it does not read: no message goes round in circles.
     """
 
-    @bus.handler(NEW_ITEM, group=MUTATE)
+    @bus.handler(NEW_ITEM, group=MUTATE, delivery=PERMITTED)
     async def mutate(new: NewItem, context: Context) -> None:
         text = starred(new.item)
         if text != new.item:
@@ -77,13 +81,14 @@ def mutating_handler(bus: Bus) -> Bus:
 
 
 def audit_handler(bus: Bus) -> Bus:
-    """Log every event of the app, also those that somebody adds later."""
+    """Log every event of the app."""
 
-    @bus.handler(EVERYTHING, group=AUDIT)
     async def audit(message: Message) -> None:
         # %r, so that no text in a message can pretend to be a line of the log.
         audit_log.info("%s %s %r", message.channel, message.id, message.body.decode(errors="replace"))
 
+    for event in EVENTS:  # one by one: not every transport knows patterns
+        bus.handler(event.name, group=AUDIT, delivery=PERMITTED)(audit)
     return bus
 
 

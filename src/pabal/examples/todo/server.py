@@ -48,14 +48,15 @@ async def serve(
     used or cannot keep what the save handler needs.
     """
     with listen(host, port) as listening, logged():
-        folder = folder or user_data_path("pabal", appauthor=False) / "demo"
+        folder = (folder or user_data_path("pabal", appauthor=False) / "demo").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        url = _shared(url or f"sqlite:///{quote(str(folder.resolve() / 'messages.db'))}")
+        url = _shared(url or f"sqlite:///{quote(str(folder / 'messages.db'))}")
+        letters = await _letters(url, folder)
         items = Items(folder / "items.db")
         # Each of them could as well be a process of its own, on another machine.
-        save = Worker("save", lambda: save_handler(Bus(url, name="todo-save"), items))
-        mutate = Worker("mutate", lambda: mutating_handler(Bus(url, name="todo-mutate")))
-        audit = Worker("audit", lambda: audit_handler(Bus(url, name="todo-audit")))
+        save = Worker("save", lambda: save_handler(Bus(url, name="todo-save", dead_letters=letters), items))
+        mutate = Worker("mutate", lambda: mutating_handler(Bus(url, name="todo-mutate", dead_letters=letters)))
+        audit = Worker("audit", lambda: audit_handler(Bus(url, name="todo-audit", dead_letters=letters)))
         async with AsyncExitStack() as stack:
             stack.push_async_callback(items.aclose)
             await items.open()
@@ -67,7 +68,7 @@ async def serve(
                 except CapabilityError:
                     if worker is save:
                         raise  # the others are extras: the page says that they are missing
-            todo = Todo(Bus(url, name="todo-page"), items, [save, mutate, audit])
+            todo = Todo(Bus(url, name="todo-page", dead_letters=letters), items, [save, mutate, audit])
             crew = await stack.enter_async_context(todo.bus.running())
             server = Server(todo, announce=lambda: announce(_address(listening)))
             with on_signal(crew.stop):
@@ -174,6 +175,16 @@ def listen(host: str, port: int) -> socket.socket:
         if port or error.errno != errno.EADDRINUSE:
             raise ConfigurationError(f"cannot listen on {host} port {port or PORT}: {error.strerror}") from None
         return socket.create_server((address, 0), family=family)
+
+
+async def _letters(url: str, folder: Path) -> str | None:
+    """Where dead letters go: a file of the app's where the transport has no place for them that a page could show."""
+    async with Bus(url, name="todo") as bus:
+        try:
+            await bus.dead_letters.causes()
+        except CapabilityError:
+            return f"sqlite:///{quote(str(folder / 'dead-letters.db'))}"
+    return None
 
 
 def _address(listening: socket.socket) -> str:
