@@ -25,7 +25,7 @@ from benchmarks.worker import count_orders, make_group, publish_orders, settled
 from pabal import Bus
 
 _RATE = 200
-_WAITING = ("EpollSelector.select", "KqueueSelector.select", "Writer._collect")
+_WAITING = ("EpollSelector.select", "KqueueSelector.select", "Jobs.take", "_Waiter._run")
 _TOTAL = 300_000
 _SHOWN = 40
 

@@ -35,6 +35,10 @@ class RoutingCache:
         self._routing = None
 
 
+class Uncertain(Exception):
+    """Raised by a job that cannot tell what it has done: the transaction is undone and done again, carefully."""
+
+
 class Transaction:
     """One writing transaction.
 

@@ -43,7 +43,7 @@ class SqliteSubscription:
         self._window = check_window(source.window)
         self._on_close = closed
         self._buffer: deque[Delivery] = deque()
-        self._held: dict[int, Lease] = {}  # by row: buffered, or received and not settled
+        self._held: set[Lease] = set()  # buffered, or received and not settled
         self._credit = 0
         self._waiter: asyncio.Future[None] | None = None
         self._timer: Timer | None = None
@@ -98,8 +98,7 @@ class SqliteSubscription:
             if self._broken is not None:
                 raise
             return [Settlement.UNKNOWN] * len(settled)
-        for one in settled:
-            self._forget(lease_of(one.delivery, Lease))
+        self._held.difference_update([lease_of(one.delivery, Lease) for one in settled])
         return settlements
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
@@ -128,7 +127,7 @@ class SqliteSubscription:
         with suppress(ConnectionFailed):  # else the leases run out, and our member's row with what hangs on it
             # What the thread took before it heeds this has arrived when it answers.
             await self._writer.tell(lambda box: box.withdraw(self._reader))
-            held = list(self._held.values())
+            held = sorted(self._held, key=lambda lease: lease.id)
             await self._writer.write(lambda transaction: self._writer.box.leave(transaction, self._reader, held))
         self._buffer.clear()
         self._held.clear()
@@ -144,9 +143,7 @@ class SqliteSubscription:
     def _arrived(self, deliveries: list[Delivery]) -> None:
         self._credit -= len(deliveries)
         self._buffer.extend(deliveries)
-        for delivery in deliveries:
-            lease = lease_of(delivery, Lease)
-            self._held[lease.id] = lease
+        self._held.update([lease_of(delivery, Lease) for delivery in deliveries])
         if self._broken is None:
             self._trim()  # it was resized while these were on their way
             if self._reader.refused is not None:
@@ -177,8 +174,7 @@ class SqliteSubscription:
 
     def _give_back(self, leases: list[Lease]) -> None:
         if leases:
-            for lease in leases:
-                self._forget(lease)
+            self._held.difference_update(leases)
             self._writer.write(partial(self._reader.release, leases=leases)).add_done_callback(_unheeded)
 
     def _grant(self, credit: int) -> None:
@@ -190,19 +186,13 @@ class SqliteSubscription:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _forget(self, lease: Lease) -> None:
-        if self._held.get(lease.id) is lease:
-            del self._held[lease.id]
-
     # The leases.
 
     def _renewal(self, leases: list[Lease]) -> asyncio.Future[list[bool]]:
         return self._writer.write(partial(self._reader.extend, leases=leases))
 
     def _sift(self, leases: list[Lease], kept: list[bool]) -> None:
-        for lease, ours in zip(leases, kept, strict=True):
-            if not ours:
-                self._forget(lease)
+        self._held.difference_update([lease for lease, ours in zip(leases, kept, strict=True) if not ours])
 
     def _renew(self) -> None:
         self._timer = self._clock.call_at(self._clock.time() + self._lease / 3, self._renew)
