@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from pabal.model.clock import Clock
 from pabal.model.errors import ConfigurationError
 from pabal.model.transport import Transport
 from pabal.runtime.loops import refuse_to_block
+from pabal.runtime.signature import function_name
 from pabal.testing.broken import PromiseBroken
 from pabal.testing.exploring.plan import KINDS, Fault, FaultKind, Plan
 from pabal.testing.exploring.run import Run
@@ -92,9 +94,9 @@ class Explorer:
         make: makes the bus of a process, and whatever else is in its memory; it may be async. What is to outlive a
             crash stands outside of it, in files of `Run.folder`, say. Or a bus: what its handlers share is kept then.
         scenario: what happens: it publishes, waits until all is `settled`, publishes again. It ends by itself.
-        promise: called when all is done; raises AssertionError, or returns False, where a promise of your own is
-            broken. The ledger's is always checked: what a publisher was told is taken ends handled, or as a dead
-            letter, in every group; and what was acknowledged does not come again.
+        promise: one of your own, plain or async, called when all is done: it raises AssertionError, or returns False,
+            where it is broken. The ledger's is always checked: what a publisher was told is taken ends handled, or as a
+            dead letter, in every group; and what was acknowledged does not come again.
         state: makes what outlives a crash beside files, a fake of a service outside, say; `Run.state` has it, anew in
             each run.
         on: what the messages are kept in: ``memory``, or ``sqlite``, a message box in a file.
@@ -219,8 +221,13 @@ class Explorer:
         broken = world.ledger.broken(run.dead_letters)
         if broken is not None:
             raise PromiseBroken(f"Expected that no message is lost in silence, got: {broken}.")
-        if self._promise is not None and self._promise(run) is False:
-            raise PromiseBroken(f"Expected {getattr(self._promise, '__name__', 'the promise')}, which is not so.")
+        if self._promise is None:
+            return
+        kept = self._promise(run)
+        if inspect.isawaitable(kept):
+            kept = await kept
+        if kept is False:
+            raise PromiseBroken(f"Expected {function_name(self._promise)}, which is not so.")
 
 
 def _memory_disk() -> str | None:

@@ -81,15 +81,12 @@ class Run:
             self.dead_letters = await self._world.letters()
 
     def at_death(self, close: Callable[[], object]) -> None:
-        """Call `close` when the process that runs this dies, and when the run ends.
+        """Call `close` when the process that runs this dies, and in any case when the run ends.
 
         It stands for what the operating system does at the end of a process: give it what closes a file or a
         connection, so that what was not committed is undone.
         """
-        process = OWNER.get()
-        if process is None:
-            raise ConfigurationError("at_death belongs to a process: call it where the bus is made")
-        process.closing.append(close)
+        (OWNER.get() or self._world.observer).closing.append(close)
 
     def effect(self, call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         """`call`, plain or async, as an async function with a point before it and one after it.

@@ -45,6 +45,7 @@ class World:
         over: the run is judged, and whatever goes on may end.
         codec: that of the processes' bus.
         client: the process of the scenario.
+        observer: what looks on, and cannot die.
     """
 
     def __init__(self, setting: Setting, plan: Plan, folder: Path) -> None:
@@ -64,7 +65,8 @@ class World:
         self.codec: Codec | None = None
         self.client = Process("the scenario", self.context)
         self._processes: list[Process] = [self.client]
-        self._observer: Boundary | None = None
+        self.observer = Process("the observer", self.context)
+        self._observing: Boundary | None = None
         self._crews: list[Crew] = []
         self._stack = AsyncExitStack()
         self._main: asyncio.Task[Any] | None = None
@@ -191,10 +193,10 @@ class World:
 
     async def letters(self) -> list[DeadLetter]:
         """The dead letters there are."""
-        if self._observer is None:  # nobody's, so that it cannot die
-            self._observer = self._connect(Process("the observer", self.context))
-            await self._observer.open()
-        return [letter async for letter in self._observer.letters(LetterFilter())]
+        if self._observing is None:
+            self._observing = self._connect(self.observer)
+            await self._observing.open()
+        return [letter async for letter in self._observing.letters(LetterFilter())]
 
     def check(self) -> None:
         """Raise what made a worker stop by itself."""
@@ -219,5 +221,5 @@ class World:
             await asyncio.wait(drains)
         with suppress(PabalError):  # what made a worker stop was told before
             await self._stack.aclose()
-        for process in self._processes:
+        for process in (*self._processes, self.observer):
             process.close()
