@@ -129,7 +129,7 @@ async def test_what_cannot_even_be_parked_is_named(stand: Stand, caplog: pytest.
         async def park(self, letters: Sequence[DeadLetter], /) -> None:
             raise ConnectionFailed("the disk is full")
 
-    undelivered = Undelivered(SOURCE, box=Broken(), clock=stand.clock)  # type: ignore[arg-type]
+    undelivered = Undelivered(SOURCE, box=Broken(), clock=stand.clock)
     inner = await stand.transport.subscribe(Source("b", "g"))
     reader = Unsettled(inner, SOURCE, undelivered=undelivered, clock=stand.clock)
     await stand.publish("lost")
