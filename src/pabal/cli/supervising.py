@@ -16,7 +16,7 @@ WELL = 10.0
 """Seconds after which a process counts as having run well: its next start is no repetition."""
 
 MOST_WRONG = 3
-"""How many processes in a row may end at once by wrong usage before all is given up."""
+"""How many processes in a row may end by wrong usage before all is given up, however long each took to find out."""
 
 _WRONG_USAGE = 2
 
@@ -77,7 +77,7 @@ class _Supervisor:
                 return self._has_drained(number, code)
             lived = asyncio.get_running_loop().time() - process.started
             failures = in_a_row(failures, lived)
-            self._count_wrong_usage(code, lived)
+            self._count_wrong_usage(code)
             if not self.wrong_usage:
                 pause = pause_after(failures)
                 complain(f"process {number} {told(code)} after {lived:.1f} s; another one starts in {pause:g} s")
@@ -95,8 +95,8 @@ class _Supervisor:
             complain(f"process {number} {told(code)}, not all of its work done")
         return drained
 
-    def _count_wrong_usage(self, code: int, lived: float) -> None:
-        self._wrong = self._wrong + 1 if code == _WRONG_USAGE and lived < WELL else 0
+    def _count_wrong_usage(self, code: int) -> None:
+        self._wrong = self._wrong + 1 if code == _WRONG_USAGE else 0
         if self._wrong == MOST_WRONG:
             complain(f"{MOST_WRONG} times in a row a process could not start: all end")
             self.wrong_usage = True

@@ -84,7 +84,11 @@ def worker(
         raise typer.Exit(asyncio.run(run))
     _log_to_stderr()
     found = {where: find_bus(where) for where in buses}
-    if not asyncio.run(_run(found, json=json, supervision=supervision)):
+    try:
+        fine = asyncio.run(_run(found, json=json, supervision=supervision))
+    except SystemExit:  # a handler's: its 2 would mean that the worker could not start, its 0 that all is done
+        fine = False
+    if not fine:
         raise typer.Exit(1)
 
 

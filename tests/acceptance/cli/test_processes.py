@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pabal import Bus
+from pabal.cli import supervising
+from pabal.cli.processes import WorkerCommand
 from pabal.cli.supervising import in_a_row, pause_after
 from tests.acceptance.cli import shapes
 from tests.acceptance.cli.program import Program, Running, parse
@@ -227,6 +229,13 @@ def test_wrong_usage_stops_all_with_its_exit_code(team: Program) -> None:
     assert "pabal: 3 times in a row a process could not start: all end" in err.splitlines()
 
 
+def test_a_slow_start_is_no_good_run(team: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot start is given up although each try takes as long as a process that ran well."""
+    monkeypatch.setattr(supervising, "WELL", 0.0)
+    monkeypatch.chdir(team.folder)
+    assert 2 == asyncio.run(supervising.supervise(WorkerCommand(["team:nothing"]), 2))
+
+
 def test_a_process_that_fails_at_once_is_started_ever_later(pabal: Program) -> None:
     """A server that is away is not run against; a signal between two starts is heard."""
     (pabal.folder / "fails.py").write_text("raise OSError('away')\n")
@@ -272,15 +281,20 @@ def test_a_line_is_never_torn(pabal: Program) -> None:
         "for number in range(300):\n"
         "    for part in ('many ', 'words ', 'of one ', 'line', '\\n'):\n"
         "        sys.stdout.write(part); sys.stdout.flush()\n"
-        "sys.stdout.write('x' * 300_000)\n"
+        "sys.stdout.write('x' * 300_000 + '\\n')\n"
         "from pabal import Bus\n"
         "bus = Bus('memory://')\n"
+        "@bus.handler('jobs', group='g')\n"
+        "async def job(body: str) -> None: pass\n"
     )
-    out, _ = pabal.outcome("worker", "chatty:bus", "--processes", "3", code=2)
-    lines = out.splitlines()
+    supervisor = pabal.start("worker", "chatty:bus", "--processes", "3")
     numbered = [f"[{number}] " for number in (1, 2, 3)]
-    assert {line for line in lines if len(line) < 1000} == {f"{number}many words of one line" for number in numbered}
-    assert {len(line) for line in lines if len(line) >= 1000} == {300_004}
+    lines = seen(supervisor, *(f"{number}chatty:bus is running" for number in numbered))
+    supervisor.process.terminate()
+    supervisor.end()
+    chat = [line for line in lines if " is running " not in line]
+    assert {line for line in chat if len(line) < 1000} == {f"{number}many words of one line" for number in numbered}
+    assert [300_004] * 3 == [len(line) for line in chat if len(line) >= 1000]
 
 
 def test_the_supervisor_itself_loads_no_module_of_the_users(team: Program) -> None:

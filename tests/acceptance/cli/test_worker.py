@@ -49,6 +49,20 @@ async def hog(message: Message) -> None:
 """
 
 
+EXITS = """
+import sys
+
+from pabal import Bus
+
+bus = Bus("sqlite:///box.db")
+
+
+@bus.handler("jobs", group="workers")
+async def exits(body: str) -> None:
+    sys.exit({code})
+"""
+
+
 def make_group(pabal: Program, channel: str) -> None:
     pabal.run("pull", BOX, channel, "--group", "workers", "--wait", "0")
 
@@ -192,6 +206,15 @@ def test_a_drain_needs_no_reader_of_its_notes(options: list[str], pabal: Program
     worker.line(f"did {published}")
     worker.line("1 handled, 0 given back, 0 unfinished")
     assert 0 == worker.process.wait(60)
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_handler_that_exits_is_a_failure(code: int, pabal: Program) -> None:
+    """Whatever it exits with: 0 would say that all is done, and 2 that the worker could not start."""
+    (pabal.folder / "exits.py").write_text(EXITS.format(code=code))
+    make_group(pabal, "jobs")
+    publish(pabal, "jobs")
+    assert f"SystemExit: {code}" in pabal.outcome("worker", "exits:bus", code=1)[1]
 
 
 def test_several_buses_in_one_process_and_as_json(pabal: Program) -> None:
