@@ -48,7 +48,7 @@ def settle(
     if len(gone) < len(settled):
         takes.apart(lease for lease in leases if lease.id not in gone)
         for index, (one, lease) in enumerate(zip(settled, leases, strict=True)):
-            if lease.id in gone:
+            if type(one.outcome) is Acked and lease.id in gone:
                 gone.remove(lease.id)  # the same once more is lost
             elif not _end(transaction, one, lease, grp, source, name):
                 settlements[index] = Settlement.LOST
