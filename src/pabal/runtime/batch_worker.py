@@ -75,7 +75,7 @@ class BatchWorker(Worker):
         """Wait for more deliveries, or until it is `over`."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle_lanes.appendleft(waiting)  # before lanes that have nothing yet
-        self._hungry.set()
+        self._feed.hungry.set()
         try:
             await asyncio.wait((waiting, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -84,7 +84,7 @@ class BatchWorker(Worker):
 
     async def _handle(self, items: Sequence[Item]) -> None:
         if len(self._queue) < self._appetite:
-            self._hungry.set()
+            self._feed.hungry.set()
         started = self._clock.time()
         self._running.update((item.delivery, started) for item in items)
         outcomes: Sequence[Outcome] = [RELEASED] * len(items)

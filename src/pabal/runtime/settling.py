@@ -125,10 +125,10 @@ class Settler:
         self._work.set()
 
     def _count(self, batch: Sequence[Settled], settlements: Sequence[Settlement]) -> None:
-        counters = self._counters
+        counters, done = self._counters, Settlement.DONE
         acked = 0
         for settled, settlement in zip(batch, settlements, strict=True):
-            if settled.outcome is ACKED and settlement is Settlement.DONE:
+            if settled.outcome is ACKED and settlement is done:
                 acked += 1
                 continue
             outcome = type(settled.outcome)

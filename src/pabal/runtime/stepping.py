@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any, TypeVar
@@ -47,7 +48,8 @@ def is_clean(before: Context) -> bool:
 
 
 @coroutine
-def _resumed(coro: Coroutine[Any, Any, T], waited_for: Any) -> Generator[Any, Any, T]:
+def resumed(coro: Coroutine[Any, Any, T], waited_for: Any) -> Generator[Any, Any, T]:
+    """Await the rest of `coro`, which has begun to wait."""
     try:
         while True:
             try:
@@ -64,6 +66,28 @@ def _resumed(coro: Coroutine[Any, Any, T], waited_for: Any) -> Generator[Any, An
         return value
 
 
+async def at_once(coro: Coroutine[Any, Any, T], otherwise: T) -> T:
+    """What `coro` returns without waiting; one that would have to wait is cancelled, and it is `otherwise`."""
+    try:
+        coro.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    try:
+        waited_for = coro.throw(asyncio.CancelledError())
+    except asyncio.CancelledError:
+        return otherwise
+    except StopIteration as done:
+        despite: T = done.value
+        return despite
+    with suppress(asyncio.CancelledError):
+        await resumed(coro, waited_for)  # it may have something to wait for before it ends
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return otherwise
+
+
 async def bounded(coro: Coroutine[Any, Any, T], seconds: float | None) -> T:
     """Await `coro` for at most `seconds`; a timer is made only when it has to wait at all.
 
@@ -75,4 +99,4 @@ async def bounded(coro: Coroutine[Any, Any, T], seconds: float | None) -> T:
         value: T = done.value
         return value
     async with asyncio.timeout(seconds):
-        return await _resumed(coro, waited_for)
+        return await resumed(coro, waited_for)

@@ -21,6 +21,7 @@ from pabal.model.outcome import RELEASED, Acked, Outcome, Rejected
 from pabal.model.transport import Delivery, Settled, Source, Subscription
 from pabal.runtime.attempt import Attempt
 from pabal.runtime.box import Parking
+from pabal.runtime.feed import Feed
 from pabal.runtime.handler import Handler
 from pabal.runtime.leases import keep_leases
 from pabal.runtime.reports import Counters, Unfinished
@@ -31,7 +32,7 @@ from pabal.runtime.window import Window
 
 log = logging.getLogger("pabal.worker")
 
-_IN_A_ROW = 64
+_IN_A_ROW = 128
 """How many messages a lane handles before other tasks get a turn, when nothing in the handler waits."""
 
 _OBSERVED = 8
@@ -76,10 +77,10 @@ class Worker:
         self._in_hand: set[Delivery] = set()
         self._running: dict[Delivery, float] = {}
         self._idle_lanes: deque[asyncio.Future[None]] = deque()
-        self._hungry: asyncio.Event = asyncio.Event()
         self._empty: asyncio.Event = asyncio.Event()
         self._empty.set()
         self._stopping = False
+        self._feed = Feed(subscription, window, take_in=self._take_in, is_sated=self._is_sated)
         self._settler = Settler(subscription, source, box=box, clock=clock, counters=counters, done=self._settled)
         self._settle = self._settler.add if self._turns is None else self._settle_in_turn
         self._lanes: set[asyncio.Task[None]] = set()
@@ -89,7 +90,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to read and to handle."""
-        self._feeder = self._spawn("feed", self._feed())
+        self._feeder = self._spawn("feed", self._feed.run())
         for _ in range(self.handler.concurrency):
             self._open_lane()
         self._settling = self._spawn("settle", self._settler.run())
@@ -150,19 +151,14 @@ class Worker:
             await _cancel([self._settling])
         await self._subscription.aclose()
 
-    async def _feed(self) -> None:
-        while True:
-            received = await self._subscription.receive(max(1, self._window.size // 2))
-            self._in_hand.update(received)
-            self._empty.clear()
-            if self._turns is None:
-                self._queue.extend(received)
-            else:
-                self._line_up(self._turns, received)
-            self._wake_lanes(len(self._queue))
-            while self._is_sated():
-                self._hungry.clear()
-                await self._hungry.wait()
+    def _take_in(self, received: Sequence[Delivery]) -> None:
+        self._in_hand.update(received)
+        self._empty.clear()
+        if self._turns is None:
+            self._queue.extend(received)
+        else:
+            self._line_up(self._turns, received)
+        self._wake_lanes(len(self._queue))
 
     def _is_sated(self) -> bool:
         if len(self._in_hand) >= self._most_in_hand:
@@ -188,6 +184,8 @@ class Worker:
         assert task is not None  # noqa: S101 - it is spawned as one
         in_a_row = 0
         while not task.cancelling():  # by its handler or from outside: another lane begins with a clean slate
+            if not self._queue and not self._stopping:
+                await self._feed.help()
             if not self._queue or self._stopping:
                 await self._work()
                 in_a_row = 0
@@ -198,20 +196,21 @@ class Worker:
                 await asyncio.sleep(0)
 
     async def _row(self, task: asyncio.Task[None], most: int) -> int:
-        """Handle up to `most` deliveries; returns how many.
+        """Handle up to `most` deliveries, one at least; returns how many.
 
         It ends early where nothing waits, and after a handler that has set a context variable: it is run in a context
         of its own, so the next row begins as this one did.
         """
-        queue, running, now = self._queue, self._running, self._clock.time
+        queue, running, now, appetite = self._queue, self._running, self._clock.time, self._appetite
         run, settle, patience = self._attempt.run, self._settle, self._window.patience
-        before, clean = copy_context(), True
-        handled = unobserved = 0
+        before = copy_context()
+        bare = not before
+        observed = 0
         began = started = now()
-        while clean and handled < most and queue and not self._stopping and not task.cancelling():
+        for handled in range(1, most + 1):
             delivery = queue.popleft()
-            if len(queue) < self._appetite:
-                self._hungry.set()
+            if len(queue) < appetite:
+                self._feed.hungry.set()
             running[delivery] = started
             outcome: Outcome = RELEASED  # a lane that is cancelled gives its message back
             try:
@@ -220,14 +219,20 @@ class Worker:
                 del running[delivery]
                 settle(Settled(delivery, outcome))
             started = now()
-            handled += 1
-            unobserved += 1
-            clean = is_clean(before)
-            if unobserved == _OBSERVED or not (queue and clean) or started - began >= patience:
-                if self._window.observe((started - began) / unobserved, unobserved):
-                    self._fit_window()
-                unobserved, began = 0, started
+            clean = not copy_context() if bare else is_clean(before)
+            if not (queue and clean) or self._stopping or task.cancelling():
+                break
+            if not handled % _OBSERVED or started - began >= patience:
+                self._observe(started - began, handled - observed)
+                observed, began = handled, started
+        if handled > observed:
+            self._observe(started - began, handled - observed)
         return handled
+
+    def _observe(self, seconds: float, calls: int) -> None:
+        """Fit the window to calls that took so long together."""
+        if self._window.observe(seconds / calls, calls):
+            self._fit_window()
 
     def _line_up(self, turns: Turns, received: Sequence[Delivery]) -> None:
         """Put deliveries behind those of their key, which holds at most half the window."""
@@ -277,7 +282,7 @@ class Worker:
     async def _work(self) -> None:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle_lanes.append(waiting)
-        self._hungry.set()
+        self._feed.hungry.set()
         await waiting
 
     def _forget(self, lost: Sequence[Delivery]) -> None:
@@ -303,7 +308,7 @@ class Worker:
         if not self._in_hand and not self._running:
             self._empty.set()
         if len(self._in_hand) < self._most_in_hand:
-            self._hungry.set()
+            self._feed.hungry.set()
 
     def _spawn(self, what: str, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coro, name=f"pabal {what}: {self.handler.name}")

@@ -4,7 +4,7 @@ from contextvars import ContextVar, copy_context
 
 import pytest
 
-from pabal.runtime.stepping import bounded, is_clean, isolated
+from pabal.runtime.stepping import at_once, bounded, is_clean, isolated
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
@@ -131,6 +131,60 @@ def test_a_context_is_clean_while_its_variables_have_the_same_values(
         return is_clean(before)
 
     assert expected == copy_context().run(check)
+
+
+async def test_at_once_gives_what_is_there() -> None:
+    """What is ready is returned, and an error raised, without a turn of the loop."""
+
+    async def ready(error: Exception | None) -> int:
+        if error is not None:
+            raise error
+        return 7
+
+    turns: list[None] = []
+    asyncio.get_running_loop().call_soon(turns.append, None)
+    assert await at_once(ready(None), 0) == 7
+    with pytest.raises(KeyError):
+        await at_once(ready(KeyError()), 0)
+    assert turns == []
+
+
+@pytest.mark.parametrize("waits", [0, 1, 2])
+async def test_at_once_cancels_what_would_wait(waits: int) -> None:
+    """It ends as if its task had been cancelled, whatever it waits for then, and the task goes on."""
+    ended: list[str] = []
+
+    async def never() -> int:
+        try:
+            await asyncio.Event().wait()
+            return 7
+        finally:
+            for _ in range(waits):
+                await asyncio.sleep(0)
+            ended.append("cleanly")
+
+    assert await at_once(never(), 0) == 0
+    assert ended == ["cleanly"]
+    await asyncio.sleep(0)
+
+
+async def test_at_once_is_cancelled_while_it_ends_another() -> None:
+    """A cancellation from outside is not taken for the one within."""
+    waiting = asyncio.Event()
+
+    async def never() -> int:
+        try:
+            await asyncio.Event().wait()
+            return 7
+        finally:
+            waiting.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(at_once(never(), 0))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_bounded_makes_no_timer_for_what_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

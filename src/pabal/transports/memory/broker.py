@@ -144,37 +144,36 @@ class Broker:
     def publish(self, posts: Sequence[Post], max_body: int, overflow: int) -> list[Receipt]:
         """Route messages; returns one receipt each. A listener for which `overflow` wait gets no more."""
         receipts: list[Receipt] = []
-        routes, listeners, sequence = self._routes, self.listeners, self._sequence
+        routes, sequence, nobody_listens = self._routes, self._sequence, not self.listeners
         for post in posts:
             message = post.message
-            try:
-                if len(message.body) > max_body:
-                    raise _too_large(message, max_body)
-                queues = routes.get(message.channel) if post.group is None else (self._group(post.group),)
-                if queues is None:
-                    queues = self._route(message.channel)
-            except PabalError as error:
-                receipts.append(Receipt(message.id, None, None, error))
-                continue
-            takers = queues if not listeners else self._with_room(post, queues, overflow)
-            if takers and post.due is None:
+            queues = routes.get(message.channel)
+            if queues and nobody_listens and len(message.body) <= max_body and post.group is None and post.due is None:
                 place = next(sequence)
-                for queue in takers:
+                for queue in queues:
                     queue.append(Entry(place, message, post.attempt, post.errors, post.redrive))
-            elif takers:
-                self._send(post, takers)
-            elif not queues and post.park:
-                self.bury(self._entry(post), "unrouted", post.errors)
-            receipts.append(Receipt(message.id, bool(queues), len(takers)))
+                receipts.append(Receipt(message.id, True, len(queues)))
+            else:
+                receipts.append(self._publish(post, max_body, overflow))
         return receipts
 
-    def _with_room(self, post: Post, queues: tuple[Queue, ...], overflow: int) -> tuple[Queue, ...]:
-        """Those of `queues` that take `post`; a listener that is too far behind has a dead letter instead."""
+    def _publish(self, post: Post, max_body: int, overflow: int) -> Receipt:
+        """Route one message, whatever it needs."""
+        message = post.message
+        try:
+            check_size(message, max_body)
+            queues = self._route(message.channel) if post.group is None else (self._group(post.group),)
+        except PabalError as error:
+            return Receipt(message.id, None, None, error)
+        if not queues and post.park:
+            self.bury(self._entry(post), "unrouted", post.errors)
         takers = tuple(queue for queue in queues if queue.group is not None or queue.waiting < overflow)
         for queue in queues:
             if queue not in takers:
                 self.bury(self._entry(post), "overflow", post.errors, source=queue.source)
-        return takers
+        if takers:
+            self._send(post, takers)
+        return Receipt(message.id, bool(queues), len(takers))
 
     def request(self, message: Message, max_body: int) -> Receipt:
         """Send a request to those who are alive; see `Requests.request`."""
@@ -199,6 +198,9 @@ class Broker:
         return Entry(self.next_sequence(), post.message, post.attempt, post.errors, post.redrive)
 
     def _route(self, channel: str) -> tuple[Queue, ...]:
+        known = self._routes.get(channel)
+        if known is not None:
+            return known
         check_channel(channel)
         if len(self._routes) >= _ROUTES:
             self._routes.clear()
@@ -304,14 +306,10 @@ class Broker:
 def check_size(message: Message, max_body: int) -> None:
     """Raise MessageTooLarge for a body above the limit."""
     if len(message.body) > max_body:
-        raise _too_large(message, max_body)
-
-
-def _too_large(message: Message, max_body: int) -> MessageTooLarge:
-    return MessageTooLarge(
-        f"the body of message {message.id} has {len(message.body)} bytes, "
-        f"memory:// takes up to {max_body} (option max_body)"
-    )
+        raise MessageTooLarge(
+            f"the body of message {message.id} has {len(message.body)} bytes, "
+            f"memory:// takes up to {max_body} (option max_body)"
+        )
 
 
 def _no_group(id: GroupId) -> str:

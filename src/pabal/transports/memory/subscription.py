@@ -7,7 +7,7 @@ from itertools import count
 
 from pabal.model.clock import Timer
 from pabal.model.errors import ConfigurationError, ConnectionFailed
-from pabal.model.outcome import Acked, Outcome, Rejected, Released, Retried, Settlement
+from pabal.model.outcome import ACKED, Acked, Outcome, Rejected, Released, Retried, Settlement
 from pabal.model.transport import Delivery, Settled
 from pabal.transports.memory.broker import Broker
 from pabal.transports.memory.lanes import Entry
@@ -77,16 +77,14 @@ class MemorySubscription:
 
     async def settle(self, settled: Sequence[Settled], /) -> Sequence[Settlement]:
         """End deliveries; LOST for those whose lease ran out, and for all once the subscription is closed."""
-        held, queue = self._held, self._queue
-        settlements = []
-        for one in settled:
+        held, end = self._held, self._queue.end
+        settlements = [Settlement.DONE] * len(settled)
+        for place, one in enumerate(settled):
             entry = held.pop(one.delivery.token, None)
             if entry is None:
-                settlements.append(Settlement.LOST)
-                continue
-            settlements.append(Settlement.DONE)
-            if type(one.outcome) is Acked:
-                queue.end(entry)
+                settlements[place] = Settlement.LOST
+            elif one.outcome is ACKED:
+                end(entry)
             else:
                 self._end(entry, one.outcome)
         return settlements
@@ -95,6 +93,8 @@ class MemorySubscription:
         """A message that was in hand comes again, or is a dead letter."""
         queue = self._queue
         match outcome:
+            case Acked():
+                queue.end(entry)
             case Released():
                 queue.insert(entry)
             case Retried(after, failure):

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import get_args
 
 from msgspec.structs import replace
@@ -80,6 +81,7 @@ class MemoryTransport:
         self._broker = broker or (_shared.setdefault(name, Broker(clock)) if name else Broker(clock))
         self._subscriptions: set[MemorySubscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._inbox: str | None = None
         self._closed = False
 
@@ -96,7 +98,7 @@ class MemoryTransport:
             raise ConnectionFailed(f"{self} is closed")
         if self._loop is not loop:
             self._broker.attach(self, loop, self._clock)
-            self._loop = loop
+            self._loop, self._thread = loop, get_ident()
         return replace(self.best, max_body=self._options.max_body)
 
     async def publish(self, posts: Sequence[Post], /) -> Sequence[Receipt]:
@@ -231,6 +233,7 @@ class MemoryTransport:
     def _opened(self) -> Broker:
         if self._closed:
             raise ConnectionFailed(f"{self} is closed")
-        if asyncio.get_running_loop() is not self._loop:
+        # A thread runs one loop at a time, and asking for it costs a system call on Python 3.11.
+        if self._loop is None or not self._loop.is_running() or self._thread != get_ident():
             raise ConnectionFailed(f"{self} is not open in this event loop; await its open() here first")
         return self._broker
