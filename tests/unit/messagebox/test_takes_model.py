@@ -114,13 +114,13 @@ class Takes(RuleBasedStateMachine):
 
     @rule(
         which=MEMBERS,
-        choice=st.lists(st.integers(0, 30), min_size=1, max_size=8),
+        choice=st.lists(st.integers(0, 4), min_size=1, max_size=8),
         ends=st.lists(st.sampled_from("aaaarljx"), min_size=8, max_size=8),
     )
     def settle(self, which: int, choice: list[int], ends: list[str]) -> None:
         """What is still ours is done, once even when it is settled twice at once; the rest is lost."""
         hand = self.in_hand[which]
-        chosen = [hand[index % len(hand)] for index in choice if hand]
+        chosen = [hand[-1 - index % len(hand)] for index in choice if hand]
         settled = [Settled(delivery, self.outcome(end)) for delivery, end in zip(chosen, ends, strict=False)]
         settlements = self.do(self.boxes[which], partial(self.readers[which].settle, settled=settled))
         for delivery in dict.fromkeys(chosen):
@@ -156,11 +156,11 @@ class Takes(RuleBasedStateMachine):
             case _:
                 del self.copies[delivery.message.body]
 
-    @rule(which=MEMBERS, choice=st.lists(st.integers(0, 30), min_size=1, max_size=8, unique=True))
+    @rule(which=MEMBERS, choice=st.lists(st.integers(0, 4), min_size=1, max_size=8, unique=True))
     def extend(self, which: int, choice: list[int]) -> None:
         """Extended is what is still ours, alone and together with what was taken with it."""
         hand = self.in_hand[which]
-        chosen = list(dict.fromkeys(hand[index % len(hand)] for index in choice if hand))
+        chosen = list(dict.fromkeys(hand[-1 - index % len(hand)] for index in choice if hand))
         leases = [lease_of(delivery, RowLease) for delivery in chosen]
         kept = self.do(self.boxes[which], partial(self.readers[which].extend, leases=leases))
         assert [self.is_held(delivery) for delivery in chosen] == kept
