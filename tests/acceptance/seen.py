@@ -1,7 +1,7 @@
 """Waiting for what handlers do."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pabal import Bus, Context, DeadLetter
@@ -20,6 +20,10 @@ class Seen(list[Any]):
     def add(self, what: Any) -> None:
         self.append(what)
         self._loop.call_soon_threadsafe(self._more.set)
+
+    def extend(self, what: Iterable[Any]) -> None:
+        for each in what:
+            self.add(each)
 
     async def wait(self, count: int) -> list[Any]:
         """All there is once there are `count`."""

@@ -7,6 +7,9 @@ from tests.faults.scene import Scene
 LEASES = 4
 """After so many the message should be with another; if not, the frozen one holds what all need."""
 
+UNLUCKY = 5
+"""So often a frozen worker may have been in the middle of writing."""
+
 
 async def freeze(scene: Scene, times: int) -> None:
     """Freeze a worker so many times until another has handled what it had."""
@@ -14,6 +17,7 @@ async def freeze(scene: Scene, times: int) -> None:
     while scene.seen["frozen"] < times:
         what = "frozen" if await once(scene) else "frozen in a write"
         scene.seen[what] += 1
+        assert scene.seen["frozen in a write"] < times + UNLUCKY, "no message of a frozen worker comes to another"
 
 
 async def once(scene: Scene) -> bool:
