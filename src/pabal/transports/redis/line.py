@@ -26,11 +26,13 @@ _NOTHING = object()
 class Line:
     """What is sent to the server and read from it, in order; a subclass says what that is.
 
-    One task reads all that comes: nobody who waits for an answer can cancel the reading of another's.
+    One task reads all that comes: nobody who waits for an answer can cancel the reading of another's. `connections`
+    counts those that it has had.
     """
 
     def __init__(self, server: Server, *, name: str) -> None:
         self.server = server
+        self.connections = 0
         self._name = name
         self._wire: Wire | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -122,6 +124,7 @@ class Line:
         self._wire, self._writer = wire, wire.writer
         self._heard = asyncio.get_running_loop().time()
         self._out.clear()
+        self.connections += 1
         self._restore()
 
     async def _run(self, wire: Wire) -> NoReturn:

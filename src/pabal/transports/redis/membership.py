@@ -12,7 +12,7 @@ from pabal.transports.redis.commands import Commands, Script, Word
 from pabal.transports.redis.names import Names
 from pabal.transports.redis.wire import identity
 
-_CLAIM, _LEAVE = Script("claim"), Script("leave")
+_CLAIM, _FORGET = Script("claim"), Script("forget")
 
 _LEAD = 10
 """Seconds for which what has no id goes to one member, unless its connection breaks before."""
@@ -58,7 +58,7 @@ class Membership:
         keys = (self._lead, self._names.groups(self._source), self._names.patterns)
         own = (self._token, self._group, self._own, self._source, self._names.pattern(self._source))
         with suppress(PabalError):
-            await self._commands.run(_LEAVE, keys, own)
+            await self._commands.run(_FORGET, keys, own)
 
     def next_claim(self) -> bytes:
         """A token for the claims of one batch, to be given again when their answer was lost."""

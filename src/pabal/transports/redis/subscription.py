@@ -52,13 +52,14 @@ class PubSubSubscription:
         membership: Membership,
         overflow: int,
         clock: Clock,
-        closed: Callable[[PubSubSubscription], None],
+        closed: Callable[[PubSubSubscription], None] | None = None,
     ) -> None:
         self._source = source
         self._membership = membership
         self._overflow = overflow
         self._clock = clock
         self._on_close = closed
+        self._told: Callable[[], None] | None = None
         self._names = names
         self._pattern = is_pattern(source.channel)
         self._own = names.ours.encode()
@@ -97,6 +98,14 @@ class PubSubSubscription:
                 raise ConnectionFailed(f"the subscription to {self._source.channel!r} is closed")
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        return self.take(limit)
+
+    def tell(self, came: Callable[[], None]) -> None:
+        """Call `came` whenever there is something to take."""
+        self._told = came
+
+    def take(self, limit: int) -> Sequence[Delivery]:
+        """Up to `limit` deliveries that are there."""
         came = self._came
         return self._deliveries([came.popleft() for _ in range(min(limit, len(came)))])
 
@@ -125,7 +134,8 @@ class PubSubSubscription:
                     await self._stop_reading()
         finally:
             self._closed = True
-            self._on_close(self)
+            if self._on_close is not None:
+                self._on_close(self)
             self._wake()
             for task in (self._claiming, self._registering):
                 if task is not None and not task.done():
@@ -228,6 +238,8 @@ class PubSubSubscription:
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+        if self._told is not None:
+            self._told()
 
     async def _spill(self) -> None:
         while self._spilt:

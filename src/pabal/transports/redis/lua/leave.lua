@@ -1,8 +1,9 @@
--- A reader has left. What only it was there for is forgotten: that it leads its group, its group, its pattern.
+-- Leave a group: a member that has nothing in hand is forgotten. With something it stays, or that would be lost.
 --
--- KEYS: who leads the group, the groups of its source, all patterns.
--- ARGV: this member, the group, the channel that its members read, the pattern, the channel that its readers read.
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-if redis.call('PUBSUB', 'NUMSUB', ARGV[3])[2] == 0 then redis.call('SREM', KEYS[2], ARGV[2]) end
-if redis.call('PUBSUB', 'NUMSUB', ARGV[5])[2] == 0 then redis.call('SREM', KEYS[3], ARGV[4]) end
+-- KEYS: the stream, the group's side stream. ARGV: the group, the member.
+for _, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 and not redis.call('XPENDING', key, ARGV[1], '-', '+', 1, ARGV[2])[1] then
+    redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], ARGV[2])
+  end
+end
 return 1

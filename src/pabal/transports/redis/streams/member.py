@@ -1,0 +1,152 @@
+"""One member's part in a group of a stream: every step is a script, so that nobody sees half of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from pabal.model.outcome import Acked, Rejected, Retried, Settlement
+from pabal.model.transport import Settled, Start
+from pabal.transports.redis.commands import Commands, Script, Word
+from pabal.transports.redis.streams.entries import Entry, Token, errors_text
+from pabal.transports.redis.streams.keys import LISTENER, StreamKeys
+
+_JOIN, _SETTLE, _EXTEND = Script("join"), Script("settle"), Script("extend")
+_TAKEOVER, _LEAVE = Script("takeover"), Script("leave")
+
+_MEMBER = "pabal-"
+"""What begins the names of members."""
+
+_FORGET = 3_600_000
+"""Milliseconds after which a member that has died with nothing in hand is forgotten."""
+
+_AT_ONCE = 1000
+"""How many deliveries are ended or extended in one step, which holds up everybody else on the server."""
+
+_OURS = ord("1")
+
+
+class Member:
+    """A consumer of a consumer group, which settles by its own name and by how often each entry was delivered."""
+
+    def __init__(self, commands: Commands, keys: StreamKeys, group: str, *, lease: float, start: Start | None) -> None:
+        self.lease: float | None = lease
+        self.keys = keys
+        self._commands = commands
+        self._group = group
+        self._name = _MEMBER + secrets.token_hex(8)
+        self._milliseconds = int(lease * 1000)
+        self._start = _position(start)
+        self._both = (keys.stream, keys.side(group))
+        self._all = (*self._both, keys.later_of(group), keys.waiting_of(group))
+        self._which = {key.encode(): which for which, key in enumerate(self._both, 1)}
+
+    @property
+    def to_move(self) -> tuple[str, str, str]:
+        """Where what is to come later to this group waits, and the stream it goes to."""
+        return self._all[2], self._all[3], self._all[1]
+
+    async def join(self) -> None:
+        """Make the group if it is not there. Raises ConfigurationError for a key that is no stream."""
+        await self._commands.run(_JOIN, self._both, (self._group, self._start, LISTENER))
+
+    def reading(self, count: int, block: int) -> tuple[Word, ...]:
+        """The command that reads up to `count` entries of each stream, and waits `block` milliseconds for the first."""
+        words = ("XREADGROUP", "GROUP", self._group, self._name, "COUNT", count, "BLOCK", block, "STREAMS")
+        return (*words, *self._both, ">", ">")
+
+    def read(self, reply: list[Any]) -> list[Entry]:
+        """The entries of such a command's reply."""
+        return [
+            Entry(Token(which, id, 1), fields or [])
+            for which, entries in ((self._which[key], entries) for key, entries in reply)
+            for id, fields in entries
+        ]
+
+    async def settle(self, settled: Sequence[Settled]) -> list[Settlement]:
+        """End deliveries; raises ConnectionFailed and ConfigurationError."""
+        if len(settled) > _AT_ONCE:
+            return [
+                each
+                for start in range(0, len(settled), _AT_ONCE)
+                for each in await self.settle(settled[start : start + _AT_ONCE])
+            ]
+        first: list[Word] = []
+        rest: list[Word] = []
+        places: list[int] = []
+        later: list[int] = []
+        for place, (delivery, outcome) in enumerate((each.delivery, each.outcome) for each in settled):
+            token = delivery.token
+            assert isinstance(token, Token)  # noqa: S101 - made here
+            if type(outcome) is Acked and token.times == 1 and token.which == 1:
+                first.append(token.id)
+                places.append(place)
+                continue
+            later.append(place)
+            if isinstance(outcome, Retried):
+                errors = () if outcome.failure is None else (*delivery.errors, outcome.failure)
+                rest += (*token, "T", int(outcome.after * 1000 + 0.999), errors_text(errors) if errors else b"")
+            else:
+                rest += (*token, "A" if isinstance(outcome, Acked | Rejected) else "R", 0, b"")
+        answers = await self._settle(first, rest)
+        settlements = [Settlement.LOST] * len(settled)
+        for place, answer in zip((*places, *later), answers, strict=True):
+            if answer == _OURS:
+                settlements[place] = Settlement.DONE
+        return settlements
+
+    async def give_back(self, tokens: Sequence[Token]) -> None:
+        """Let others have these, uncounted; raises ConnectionFailed."""
+        for start in range(0, len(tokens), _AT_ONCE):
+            rest: list[Word] = []
+            for token in tokens[start : start + _AT_ONCE]:
+                rest += (*token, "R", 0, b"")
+            await self._settle([], rest)
+
+    async def extend(self, tokens: Sequence[Token]) -> list[bool]:
+        """Renew leases; returns which are ours still. Raises ConnectionFailed."""
+        ours: list[bool] = []
+        for start in range(0, len(tokens), _AT_ONCE):
+            words = [word for token in tokens[start : start + _AT_ONCE] for word in token]
+            answers = await self._commands.run(_EXTEND, self._both, (self._group, self._name, *words))
+            ours += [answer == _OURS for answer in answers]
+        return ours
+
+    async def take_over(self, most: int) -> list[Entry]:
+        """What others have had for longer than their lease. Raises ConnectionFailed."""
+        arguments = (self._group, self._name, self._milliseconds, most, _MEMBER, _FORGET)
+        taken = await self._commands.run(_TAKEOVER, self._both, arguments)
+        return [Entry(Token(which, id, count), fields or []) for which, id, count, fields in taken]
+
+    async def recover(self, known: Collection[Token] = ()) -> None:
+        """Give back what the server says is ours, but for what is known here. Raises ConnectionFailed."""
+        for which, key in enumerate(self._both, 1):
+            begin: bytes = b"-"
+            while True:
+                found = await self._commands.call("XPENDING", key, self._group, begin, "+", _AT_ONCE, self._name)
+                tokens = [Token(which, id, count) for id, _, _, count in found]
+                await self.give_back([token for token in tokens if token not in known])
+                if len(found) < _AT_ONCE:
+                    break
+                begin = b"(" + found[-1][0]
+
+    async def leave(self) -> None:
+        """Be forgotten by the server. Raises ConnectionFailed."""
+        await self._commands.run(_LEAVE, self._both, (self._group, self._name))
+
+    async def _settle(self, first: list[Word], rest: list[Word]) -> bytes:
+        words = (self._group, self._name, len(first), *first, *rest)
+        answers: bytes = await self._commands.run(_SETTLE, self._all, words)
+        return answers
+
+
+def _position(start: Start | None) -> str:
+    """Where a new group begins; empty: where a group does that was not told."""
+    if start is None:
+        return ""
+    if isinstance(start, datetime):
+        # What was delivered last: the group begins after it.
+        return f"{max(0, int(start.timestamp() * 1000) - 1)}-18446744073709551615"
+    return "0" if start == "oldest" else "$"
