@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from pabal.model.errors import ConfigurationError
 from pabal.transports.redis.commands import Commands, Word
 
-_PATIENCE = 0.05
+_PATIENCE = 0.01
 """Seconds after which a wait is ended again: the server may not have begun it at the first time."""
 
 
@@ -50,11 +51,10 @@ class Reader:
                     await self._commands.call("CLIENT", "UNBLOCK", self._id)
             except ConfigurationError:  # we may not, and wait until it ends by itself
                 await self._idle.wait()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self._idle.wait()
-            except TimeoutError:
-                continue
+                return
 
     async def aclose(self) -> None:
         """Disconnect."""

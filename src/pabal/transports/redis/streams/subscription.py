@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 from pabal.model.errors import ConfigurationError, ConnectionFailed, PabalError
 from pabal.model.outcome import Retried, Settlement
@@ -59,7 +60,7 @@ class StreamSubscription:
         self._roomy = asyncio.Event()
         self._waiting: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._giving_back: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -136,9 +137,11 @@ class StreamSubscription:
 
     def resize(self, window: int, /) -> None:
         """Hold at most `window` deliveries ready; what is held beyond goes back, uncounted."""
-        self._window = window
+        shrunk, self._window = window < self._window, window
         self._give_back_beyond()
         self._roomy.set()
+        if shrunk:
+            self._aside(self._reader.interrupt(), "asking for less")
 
     async def aclose(self) -> None:
         """Release every delivery that is not settled."""
@@ -154,10 +157,10 @@ class StreamSubscription:
                     await self._release()
         finally:
             self._closed = True
-            for task in (*self._tasks, *self._giving_back):
+            for task in (*self._tasks, *self._beside):
                 task.cancel()
-            if self._tasks or self._giving_back:
-                await asyncio.wait([*self._tasks, *self._giving_back])
+            if self._tasks or self._beside:
+                await asyncio.wait([*self._tasks, *self._beside])
             await self._asked.aclose()
             await self._reader.aclose()
             self._on_close(self)
@@ -240,14 +243,19 @@ class StreamSubscription:
         """Let others have what is more than the window."""
         beyond = [self._ready.pop().token for _ in range(len(self._ready) - self._window)]
         if beyond:
-            task = asyncio.get_running_loop().create_task(self._give_back(beyond), name="pabal redis: giving back")
-            self._giving_back.add(task)
-            task.add_done_callback(self._giving_back.discard)
+            self._aside(self.part.give_back(beyond), "giving back")
 
-    async def _give_back(self, tokens: list[Token]) -> None:
-        with suppress(PabalError):  # then their leases end
-            await self.part.give_back(tokens)
+    def _aside(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Do this meanwhile. Where it fails leases end, and others have the messages then."""
+        task = asyncio.get_running_loop().create_task(_quietly(work), name=f"pabal redis: {what}")
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(PabalError):  # the connection tells that it is lost
+        await work
