@@ -72,7 +72,7 @@ class Interest(Line):
         for name in patterns:
             self._patterns.pop(name, None)
         if self._working.is_set() and not self._closed:
-            await self._change((b"UNSUBSCRIBE", channels), (b"PUNSUBSCRIBE", patterns))
+            await self._change((b"PUNSUBSCRIBE", patterns), (b"UNSUBSCRIBE", channels))
 
     async def _change(self, *commands: tuple[bytes, Sequence[str]]) -> None:
         changes = [self._begin(verb, names) for verb, names in commands if names]

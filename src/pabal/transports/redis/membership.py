@@ -26,6 +26,7 @@ class Membership:
     Attributes:
         channels: the Redis channels that the reader has to read.
         globs: the Redis patterns that it has to read.
+        registered: whether publishers know of it.
     """
 
     def __init__(self, commands: Commands, names: Names, source: Source, *, seconds: int) -> None:
@@ -42,6 +43,7 @@ class Membership:
         self.channels = [names.pattern(self._source) if self._pattern else names.channel(self._source)]
         if self._group:
             self.channels += [self._own, names.members + self._token]
+        self.registered = False
         self.globs = [names.glob(self._source)] if self._pattern else []
 
     async def register(self) -> None:
@@ -50,6 +52,7 @@ class Membership:
             await self._commands.call(b"SADD", self._names.groups(self._source), self._group)
         if self._pattern:
             await self._commands.call(b"SADD", self._names.patterns, self._source)
+        self.registered = True
 
     async def forget(self) -> None:
         """Leave nothing behind, once nothing more is read."""

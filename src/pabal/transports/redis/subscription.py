@@ -17,7 +17,7 @@ from pabal.transports.redis.interest import Interest
 from pabal.transports.redis.membership import Membership
 from pabal.transports.redis.names import Names
 from pabal.transports.redis.server import Server
-from pabal.transports.redis.wire import taken
+from pabal.transports.redis.wire import needs_no_claim, taken
 
 log = logging.getLogger("pabal.redis")
 
@@ -164,11 +164,18 @@ class PubSubSubscription:
     def _takes_all(self, came: list[Came]) -> None:
         if self._source.group is None:
             self._kept(came)
-        else:
+            return
+        if self._membership.registered:
+            alone = [each for each in came if needs_no_claim(each[1])]
+            if alone:
+                self._kept(alone)
+                came = [each for each in came if not needs_no_claim(each[1])]
+        if came:
             self._to_claim(came)
 
     def _again(self) -> None:
         """After a reconnection the server may be another, or have forgotten who reads."""
+        self._membership.registered = False
         self._registering = asyncio.get_running_loop().create_task(
             self._register_again(), name=f"pabal redis: {self._source.channel} again"
         )

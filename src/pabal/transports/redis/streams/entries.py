@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +21,7 @@ _write_errors = msgspec.json.Encoder().encode
 _read_errors = msgspec.json.Decoder(tuple[Failure, ...]).decode
 
 
-class Token(NamedTuple):
+class Token(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a delivery is known by: the stream (1) or the group's side stream (2), the entry, how often it came."""
 
     which: int
@@ -30,7 +29,7 @@ class Token(NamedTuple):
     times: int
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A delivered entry as the server gave it."""
 
     token: Token
@@ -54,7 +53,7 @@ def errors_text(errors: tuple[Failure, ...]) -> bytes:
 
 def delivery(channel: str, entry: Entry) -> Delivery:
     """The delivery of an entry, whoever wrote it."""
-    token, fields = entry
+    token, fields = entry.token, entry.fields
     if len(fields) == 4 and fields[0] == _EVENT and fields[2] == _DATA:
         try:
             return Delivery(unpack(channel, fields[1], fields[3]), token.times, token=token)

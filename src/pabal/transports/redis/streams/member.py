@@ -59,11 +59,11 @@ class Member:
 
     def read(self, reply: list[Any]) -> list[Entry]:
         """The entries of such a command's reply."""
-        return [
-            Entry(Token(which, id, 1), fields or [])
-            for which, entries in ((self._which[key], entries) for key, entries in reply)
-            for id, fields in entries
-        ]
+        found: list[Entry] = []
+        for key, entries in reply:
+            which = self._which[key]
+            found += [Entry(Token(which, id, 1), fields) for id, fields in entries]
+        return found
 
     async def settle(self, settled: Sequence[Settled]) -> list[Settlement]:
         """End deliveries; raises ConnectionFailed and ConfigurationError."""
@@ -87,9 +87,23 @@ class Member:
             later.append(place)
             if isinstance(outcome, Retried):
                 errors = () if outcome.failure is None else (*delivery.errors, outcome.failure)
-                rest += (*token, "T", int(outcome.after * 1000 + 0.999), errors_text(errors) if errors else b"")
+                rest += (
+                    token.which,
+                    token.id,
+                    token.times,
+                    "T",
+                    int(outcome.after * 1000 + 0.999),
+                    errors_text(errors) if errors else b"",
+                )
             else:
-                rest += (*token, "A" if isinstance(outcome, Acked | Rejected) else "R", 0, b"")
+                rest += (
+                    token.which,
+                    token.id,
+                    token.times,
+                    "A" if isinstance(outcome, Acked | Rejected) else "R",
+                    0,
+                    b"",
+                )
         answers = await self._settle(first, rest)
         settlements = [Settlement.LOST] * len(settled)
         for place, answer in zip((*places, *later), answers, strict=True):
@@ -102,14 +116,16 @@ class Member:
         for start in range(0, len(tokens), _AT_ONCE):
             rest: list[Word] = []
             for token in tokens[start : start + _AT_ONCE]:
-                rest += (*token, "R", 0, b"")
+                rest += (token.which, token.id, token.times, "R", 0, b"")
             await self._settle([], rest)
 
     async def extend(self, tokens: Sequence[Token]) -> list[bool]:
         """Renew leases; returns which are ours still. Raises ConnectionFailed."""
         ours: list[bool] = []
         for start in range(0, len(tokens), _AT_ONCE):
-            words = [word for token in tokens[start : start + _AT_ONCE] for word in token]
+            words: list[Word] = []
+            for token in tokens[start : start + _AT_ONCE]:
+                words += (token.which, token.id, token.times)
             answers = await self._commands.run(_EXTEND, self._both, (self._group, self._name, *words))
             ours += [answer == _OURS for answer in answers]
         return ours
@@ -122,12 +138,13 @@ class Member:
 
     async def recover(self, known: Collection[Token] = ()) -> None:
         """Give back what the server says is ours, but for what is known here. Raises ConnectionFailed."""
+        here = {(token.which, token.id) for token in known}
         for which, key in enumerate(self._both, 1):
             begin: bytes = b"-"
             while True:
                 found = await self._commands.call("XPENDING", key, self._group, begin, "+", _AT_ONCE, self._name)
                 tokens = [Token(which, id, count) for id, _, _, count in found]
-                await self.give_back([token for token in tokens if token not in known])
+                await self.give_back([token for token in tokens if (which, token.id) not in here])
                 if len(found) < _AT_ONCE:
                     break
                 begin = b"(" + found[-1][0]

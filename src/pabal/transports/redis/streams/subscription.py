@@ -233,8 +233,8 @@ class StreamSubscription:
     def _take_over(self, entries: list[Entry]) -> None:
         if not entries:
             return
-        again = {entry.token[:2] for entry in entries}
-        self._ready = deque(entry for entry in self._ready if entry.token[:2] not in again)
+        again = {(entry.token.which, entry.token.id) for entry in entries}
+        self._ready = deque(entry for entry in self._ready if (entry.token.which, entry.token.id) not in again)
         self._ready.extend(entries)
         self._give_back_beyond()
         self._wake()
