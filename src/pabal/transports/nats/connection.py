@@ -27,7 +27,11 @@ _UNANSWERED_PINGS = 2
 _FAREWELL = 2.0
 """Seconds that a server has to take what is sent last."""
 
+_PIECE = 256 * 1024
+"""Bytes that are sent before the socket is waited for."""
+
 Receive = Callable[[Msg], None]
+Lost = Callable[[], None]
 
 
 class Connection:
@@ -39,11 +43,13 @@ class Connection:
     def __init__(self, address: Address, options: ServerOptions) -> None:
         self.address = address
         self.inbox = f"_INBOX.{secrets.token_hex(16)}"
+        self._inboxes = 0
         self._options = options
         self._servers = servers(address)
         self._client = _Client(encrypted=options.tls)
         self._branches: dict[str, Receive] = {}
         self._barriers: dict[str, asyncio.Future[None]] = {}
+        self._watchers: set[Lost] = set()
         self._number = 0
         self._connected = asyncio.Event()
         self._begun = self._opened = self._closed = False
@@ -114,6 +120,36 @@ class Connection:
         self._branches[name] = receive
         return f"{self.inbox}.{name}"
 
+    def watch(self, lost: Lost) -> None:
+        """Have `lost` called at each loss of the connection, until `unwatch`."""
+        self._watchers.add(lost)
+
+    def unwatch(self, lost: Lost) -> None:
+        """Call it no more."""
+        self._watchers.discard(lost)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is written now is sent."""
+        return self._client.is_connected and self._connected.is_set() and not self._closed
+
+    def write(self, frames: bytes) -> None:
+        """Send whole lines of the protocol, soon and in order; what is written while disconnected is sent later."""
+        client = self._client
+        client._pending.append(frames)  # noqa: SLF001 - its publish() is a coroutine for each message
+        client._pending_data_size += len(frames)  # noqa: SLF001
+        queue = client._flush_queue  # noqa: SLF001
+        if queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def flow(self) -> None:
+        """Wait for the socket when much has been written; call it now and then between writes."""
+        queue = self._client._flush_queue  # noqa: SLF001
+        if queue is not None and self._client._pending_data_size > _PIECE and self._client.is_connected:  # noqa: SLF001
+            flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            await queue.put(flushed)
+            await flushed
+
     async def ready(self) -> Client:
         """The client, once it is connected: it would keep in memory what is sent before, and lose it.
 
@@ -152,21 +188,34 @@ class Connection:
         with suppress(errors.Error, OSError):
             await subscription.unsubscribe()
 
+    def new_inbox(self) -> str:
+        """A subject, with what is below it, that is subscribed to apart from `inbox`."""
+        self._inboxes += 1
+        return f"{self.inbox}-{self._inboxes}"
+
     async def barrier(self) -> None:
         """Return once the server has processed all that was sent before; raises ConnectionFailed when it may not have.
 
         The client's own flush is none: its ping may overtake what is buffered. A message to ourselves does not.
         """
+        await self.answered(b"", "", b"")
+
+    async def answered(self, before: bytes, subject: str, body: bytes) -> None:
+        """Send frames, and a message to `subject` after them; returns once that is answered.
+
+        An empty subject is our own inbox. Raises ConnectionFailed when no answer may come.
+        """
         number = str(self._number)
         self._number += 1
+        here = f"{self.inbox}.b.{number}"
         passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._barriers[number] = passed
         try:
-            await self._client.publish(f"{self.inbox}.b.{number}")
-            check_cancelled()
+            if not self._client.is_connected:
+                raise ConnectionFailed(f"the connection to {self.address} was lost")
+            to = f"{subject} {here}" if subject else here
+            self.write(b"%sPUB %s %d\r\n%s\r\n" % (before, to.encode(), len(body), body))
             await passed
-        except (errors.Error, OSError) as error:
-            raise ConnectionFailed(f"{self.address}: {_text(error)}") from error
         finally:
             del self._barriers[number]
 
@@ -216,9 +265,14 @@ class Connection:
         if self._tried >= len(self._servers):
             raise error if isinstance(error, OSError | errors.Error) else ConnectionFailed(_text(error))
 
+    def _tell_of_loss(self) -> None:
+        self._fail_barriers()
+        for lost in tuple(self._watchers):
+            lost()
+
     async def _disconnected(self) -> None:
         self._connected.clear()
-        self._fail_barriers()
+        self._tell_of_loss()
         if not self._closed:
             log.warning("%s: the connection was lost, trying to get it back", self.address)
 
@@ -228,7 +282,7 @@ class Connection:
 
     async def _was_closed(self) -> None:
         self._connected.set()
-        self._fail_barriers()
+        self._tell_of_loss()
         if not self._closed:
             log.error("%s: the connection has ended: %s", self.address, _text(self._trouble))
 

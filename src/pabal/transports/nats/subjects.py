@@ -7,9 +7,10 @@ PROBE = "pabalprobe"
 
 
 class Subjects:
-    """Channels as subjects: the same tokens and wildcards, behind a prefix."""
+    """Channels as subjects: the same tokens and wildcards, behind a prefix, which is `depth` tokens long."""
 
     def __init__(self, prefix: str) -> None:
+        self.depth = prefix.count(".") + 1 if prefix else 0
         self._prefix = f"{prefix}." if prefix else ""
         self._length = len(self._prefix)
 

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from nats import errors
 
 from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities
-from pabal.model.clock import Clock, utc
+from pabal.model.clock import Clock
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
-from pabal.model.message import Message, new_id
+from pabal.model.message import Message
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, Post, Receipt, Source
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.options import ServerOptions, check
-from pabal.transports.nats.publishing import Publishing, is_nobody
+from pabal.transports.nats.publishing import Publishing
+from pabal.transports.nats.requests import Requesting
 from pabal.transports.nats.subjects import Subjects
 from pabal.transports.nats.subscription import NatsSubscription
-from pabal.transports.nats.wire import headers_of, message_of
 
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
-_ROOM_FOR_HEADERS = 16 * 1024
+ROOM_FOR_HEADERS = 16 * 1024
 """Bytes of the server's limit that are left to the headers."""
 
-_LARGEST = 64 * 1024 * 1024 - _ROOM_FOR_HEADERS
+LARGEST = 64 * 1024 * 1024 - ROOM_FOR_HEADERS
 """The largest body on a server that was told to take as much as one can be told."""
 
 
@@ -50,7 +45,7 @@ class NatsTransport:
         detects_unrouted=True,
         requests=True,
         examines=True,
-        max_body=_LARGEST,
+        max_body=LARGEST,
     )
 
     def __init__(self, address: Address, /, *, clock: Clock) -> None:
@@ -62,6 +57,7 @@ class NatsTransport:
         self._clock = clock
         self._connection = Connection(address, self._options)
         self._subjects = Subjects(self._options.prefix)
+        self._requesting = Requesting(self._connection, clock=clock)
         self._can = self.best
         self._publishing: Publishing | None = None
         self._subscriptions: set[NatsSubscription] = set()
@@ -76,8 +72,8 @@ class NatsTransport:
             raise ConnectionFailed(f"{self} is closed")
         if self._publishing is None:
             await self._connection.open()
-            most = max(1, self._connection.max_payload - _ROOM_FOR_HEADERS)
-            self._can = replace(self.best, max_body=min(most, _LARGEST, self._options.max_body or most))
+            most = max(1, self._connection.max_payload - ROOM_FOR_HEADERS)
+            self._can = replace(self.best, max_body=min(most, LARGEST, self._options.max_body or most))
             self._publishing = Publishing(self._connection, self._subjects, max_body=self._can.max_body or 0)
         return self._can
 
@@ -114,26 +110,17 @@ class NatsTransport:
     async def replies(self, receive: Callable[[str, Message | None], None], /) -> str:
         """The way back: a branch of this connection's private inbox."""
         self._opened()
-
-        def answered(received: Msg) -> None:
-            receive(received.subject, None if is_nobody(received) else self._message(received))
-
-        return self._connection.branch("r", answered)
+        return self._requesting.replies(receive)
 
     async def request(self, message: Message, /) -> Receipt:
         """Send a request; that nobody is there comes by the way back."""
         self._opened()
-        client = await self._connection.ready()
-        assert message.reply_to is not None  # noqa: S101 - or it is no request
-        subject = self._subjects.of(message.channel)
-        await self._send(client.publish, subject, message.body, message.reply_to, headers_of(Post(message)))
-        return Receipt(message.id)
+        return await self._requesting.request(self._subjects.of(message.channel), message)
 
     async def reply(self, answer: Message, /) -> None:
         """Send an answer to the subject that the request named."""
         self._opened()
-        client = await self._connection.ready()
-        await self._send(client.publish, answer.channel, answer.body, "", headers_of(Post(answer)))
+        await self._requesting.reply(answer)
 
     async def findings(self) -> Sequence[Finding]:
         """What the server is."""
@@ -150,15 +137,6 @@ class NatsTransport:
         for subscription in tuple(self._subscriptions):
             await subscription.aclose()
         await self._connection.aclose()
-
-    def _message(self, received: Msg) -> Message:
-        return message_of(received.subject, received, id=new_id(), arrived=utc(self._clock.time()))
-
-    async def _send(self, publish: Callable[..., object], *arguments: object) -> None:
-        try:
-            await publish(*arguments)  # type: ignore[misc]  # the client's own
-        except (errors.Error, OSError) as error:
-            raise ConnectionFailed(f"{self}: {error}") from error
 
     def _opened(self) -> Publishing:
         if self._closed or self._publishing is None:

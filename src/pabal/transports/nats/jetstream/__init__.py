@@ -1,0 +1,1 @@
+"""JetStream: streams that keep messages, durable consumers as groups."""

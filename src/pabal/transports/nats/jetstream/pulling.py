@@ -1,0 +1,125 @@
+"""Asking a consumer for messages ahead: they all come to one inbox that lives as long as its reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pabal.model.errors import ConnectionFailed
+from pabal.transports.nats.connection import Connection
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription as Interest
+
+_EXPIRES = 60.0
+_HEARTBEAT = 5.0
+_SILENT = 2.5 * _HEARTBEAT
+"""Seconds without a message or a heartbeat after which the server has forgotten that we asked."""
+_NANO = 1_000_000_000
+_HEARTBEAT_CODE = "100"
+_OVER = ("404", "408")
+"""The codes of a request that has ended: nothing there, or its time is over."""
+
+
+class Puller:
+    """Asks for messages and counts those that are still to come.
+
+    `take` is called with each message, `over` when a request has ended without all that was asked for. `disturbed` is
+    called when the reader is to `renew`; `gone` says then whether the consumer itself is in doubt.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        take: Callable[[Msg], None],
+        over: Callable[[], None],
+        disturbed: Callable[[], None],
+    ) -> None:
+        self.coming = 0
+        self.gone = False
+        self._connection = connection
+        self._take = take
+        self._over = over
+        self._disturbed = disturbed
+        self._call = b""
+        self._inbox = connection.new_inbox()
+        self._generation = 0
+        self._interest: Interest | None = None
+        self._number = 0
+        self._heard = 0.0
+        self._ready = False
+
+    def ask(self, room: int, window: int) -> None:
+        """Have as many messages come as there is room for, once that is worth a request."""
+        missing = room - self.coming
+        if missing <= 0 or not self._ready or (self.coming and 2 * missing < window):
+            return
+        if not self.coming:
+            self._heard = asyncio.get_running_loop().time()
+        self.coming += missing
+        self._number += 1
+        body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
+            missing,
+            _EXPIRES * _NANO,
+            _HEARTBEAT * _NANO,
+        )
+        reply = f"{self._inbox}.{self._generation}.{self._number}".encode()
+        self._connection.write(b"PUB %s %s %d\r\n%s\r\n" % (self._call, reply, len(body), body))
+
+    def stop(self) -> None:
+        """Ask for nothing until `renew`."""
+        self._ready = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether something was to come, and not even a heartbeat did."""
+        return self.coming > 0 and asyncio.get_running_loop().time() - self._heard > _SILENT
+
+    async def renew(self, stream: str, consumer: str) -> None:
+        """Call off all that was asked for, and be ready to ask this consumer; raises ConnectionFailed."""
+        self._ready = False
+        self._call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}".encode()
+        self._generation += 1
+        self.coming = 0
+        receive = partial(self._receive, self._generation)
+        before = self._interest
+        self._interest = await self._connection.subscribe(f"{self._inbox}.{self._generation}.*", "", receive)
+        if before is not None:
+            await self._connection.unsubscribe(before)
+        self.gone = False
+        self._ready = True
+
+    async def aclose(self) -> None:
+        """Take nothing more; once this has returned, nothing comes."""
+        self._ready = False
+        if self._interest is not None:
+            with suppress(ConnectionFailed):
+                await self._connection.unsubscribe(self._interest)
+
+    def _receive(self, generation: int, received: Msg) -> None:
+        if received.reply:
+            if generation == self._generation:
+                if self.coming:
+                    self.coming -= 1
+                self._heard = asyncio.get_running_loop().time()
+            self._take(received)
+            return
+        if generation != self._generation:
+            return
+        self._heard = asyncio.get_running_loop().time()
+        headers = received.headers or {}
+        status = headers.get("Status")
+        if status == _HEARTBEAT_CODE:
+            return
+        if status in _OVER and "Nats-Pending-Messages" in headers:
+            self.coming = max(0, self.coming - int(headers["Nats-Pending-Messages"]))
+            self._over()
+            return
+        self._ready = False
+        self.gone = status not in _OVER
+        self._disturbed()

@@ -1,0 +1,151 @@
+"""Publishing into streams: every message is sent at once, and each is answered for by the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pabal.model.errors import MessageTooLarge, PabalError, PublishError, PublishTimeout
+from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.publishing import is_nobody
+from pabal.transports.nats.wire import frame
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+_MOST_AT_ONCE = 4_000
+"""Messages on their way to the server; it refuses what is more than it has room for."""
+_TOO_LARGE = (10054, 10124)
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class Stored(msgspec.Struct):
+    """The server's answer: where a message is now, or that it was there already."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: _Error | None = None
+
+
+class NoStream(PublishError):
+    """No stream keeps the subject."""
+
+
+Outcome = Stored | PabalError
+
+_read = msgspec.json.Decoder(Stored).decode
+
+
+class _Batch:
+    """What is sent together, and what became of each of it."""
+
+    __slots__ = ("left", "outcomes", "over")
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.outcomes: list[Outcome | None] = [None] * count
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Storing:
+    """Sends messages to subjects of streams and waits for the server's answers."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._inbox = connection.branch("k", self._receive)
+        self._start = len(self._inbox) + 1
+        self._batches: dict[str, _Batch] = {}
+        self._number = 0
+        self._on_the_way = 0
+        self._room: asyncio.Event = asyncio.Event()
+        self._room.set()
+        connection.watch(self._lost)
+
+    async def store(self, messages: Sequence[tuple[str, bytes, bytes]]) -> list[Outcome]:
+        """Send messages (subject, headers, body) in order; returns what became of each, in their order.
+
+        Raises ConnectionFailed when none was sent.
+        """
+        await self._connection.ready()
+        outcomes: list[Outcome] = []
+        for start in range(0, len(messages), _MOST_AT_ONCE):
+            while self._on_the_way >= _MOST_AT_ONCE:
+                self._room.clear()
+                await self._room.wait()
+            outcomes += await self._store(messages[start : start + _MOST_AT_ONCE])
+        return outcomes
+
+    async def _store(self, messages: Sequence[tuple[str, bytes, bytes]]) -> list[Outcome]:
+        number = str(self._number)
+        self._number += 1
+        batch = self._batches[number] = _Batch(len(messages))
+        self._on_the_way += len(messages)
+        reply = f"{self._inbox}.{number}."
+        try:
+            if not self._connection.is_connected:
+                return [self._unknown()] * len(messages)
+            frames: list[bytes] = []
+            size = 0
+            for index, (subject, headers, body) in enumerate(messages):
+                frames += frame(subject, f"{reply}{index}", headers, body)
+                size += len(body) + len(headers)
+                if size > _PIECE:
+                    self._connection.write(b"".join(frames))
+                    frames.clear()
+                    size = 0
+                    await self._connection.flow()
+            self._connection.write(b"".join(frames))
+            await batch.over
+            return [each or self._unknown() for each in batch.outcomes]
+        finally:
+            del self._batches[number]
+            self._on_the_way -= len(messages)
+            self._room.set()
+
+    def _receive(self, received: Msg) -> None:
+        number, _, index = received.subject[self._start :].partition(".")
+        batch = self._batches.get(number)
+        if batch is None:
+            return
+        at = int(index)
+        if batch.outcomes[at] is not None:
+            return
+        batch.outcomes[at] = _outcome(received)
+        batch.left -= 1
+        if not batch.left and not batch.over.done():
+            batch.over.set_result(None)
+
+    def _lost(self) -> None:
+        for batch in self._batches.values():
+            if not batch.over.done():
+                batch.over.set_result(None)
+
+    def _unknown(self) -> PublishTimeout:
+        return PublishTimeout("the connection was lost: the message may or may not have been taken")
+
+
+_PIECE = 256 * 1024
+
+
+def _outcome(received: Msg) -> Outcome:
+    if is_nobody(received):
+        return NoStream(f"no stream keeps {received.subject}")
+    try:
+        stored = _read(received.data)
+    except msgspec.DecodeError:
+        return PublishError(f"somebody answered {received.data[:100]!r} instead of JetStream")
+    error = stored.error
+    if error is None:
+        return stored
+    if error.err_code in _TOO_LARGE:
+        return MessageTooLarge(f"the stream does not take it: {error.description}")
+    return PublishError(f"the stream does not take it: {error.description}")

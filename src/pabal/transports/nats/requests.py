@@ -1,0 +1,59 @@
+"""Requests over NATS: the answer comes to a private subject, and so does the word that nobody is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pabal.model.clock import Clock, utc
+from pabal.model.errors import MessageTooLarge, PabalError
+from pabal.model.message import Message, new_id
+from pabal.model.transport import Post, Receipt
+from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.publishing import is_nobody
+from pabal.transports.nats.wire import encode_headers, frame, headers_of, message_of
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+
+class Requesting:
+    """Asks and answers over one connection."""
+
+    def __init__(self, connection: Connection, *, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def replies(self, receive: Callable[[str, Message | None], None]) -> str:
+        """The way back: a branch of this connection's private inbox."""
+
+        def answered(received: Msg) -> None:
+            receive(received.subject, None if is_nobody(received) else self._message(received))
+
+        return self._connection.branch("r", answered)
+
+    async def request(self, subject: str, message: Message) -> Receipt:
+        """Send a request; that nobody is there comes by the way back."""
+        assert message.reply_to is not None  # noqa: S101 - or it is no request
+        await self._connection.ready()
+        try:
+            self._write(subject, message.reply_to, message)
+        except PabalError as error:
+            return Receipt(message.id, error=error)
+        return Receipt(message.id)
+
+    async def reply(self, answer: Message) -> None:
+        """Send an answer to the subject that the request named."""
+        await self._connection.ready()
+        self._write(answer.channel, "", answer)
+
+    def _write(self, subject: str, reply: str, message: Message) -> None:
+        headers = encode_headers(headers_of(Post(message)))
+        if len(headers) + len(message.body) > self._connection.max_payload:
+            raise MessageTooLarge(
+                f"the body has {len(message.body)} bytes; the server takes {self._connection.max_payload} with headers"
+            )
+        self._connection.write(b"".join(frame(subject, reply, headers, message.body)))
+
+    def _message(self, received: Msg) -> Message:
+        return message_of(received.subject, received, id=new_id(), arrived=utc(self._clock.time()))
