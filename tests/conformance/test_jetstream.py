@@ -18,8 +18,8 @@ LEASE = 5.0
 class OwnServer(UrlSubject):
     """A server that no other test uses.
 
-    It is restarted in good order: one that is killed hands out again what was acknowledged in the last moments, of which
-    it had not written anything down.
+    It is restarted in good order: one that is killed hands out again what was acknowledged in the last moments, which
+    it had not written down yet.
     """
 
     def __init__(self, server: Server) -> None:

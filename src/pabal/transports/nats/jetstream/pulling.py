@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pabal.model.errors import ConnectionFailed
+from pabal.model.errors import PabalError
 from pabal.transports.nats.connection import Connection
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ _HEARTBEAT_CODE = "100"
 _OVER = ("404", "408")
 """The codes of a request that has ended: nothing there, or its time is over."""
 
+Look = Callable[[str, str], Awaitable[object]]
+
 
 class Puller:
     """Asks for messages and counts those that are still to come.
 
     `take` is called with each message, `over` when a request has ended without all that was asked for. `disturbed` is
-    called when the reader is to `renew`; `gone` says then whether the consumer itself is in doubt.
+    called when the reader is to `renew`; `gone` says whether the consumer itself is in doubt. `look` asks the server
+    about a consumer, by which it notices requests that nobody waits for: NATS 2.9 would give a returned message to one
+    of those, keep it until its lease is over, and hand out another one twice.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Puller:
         take: Callable[[Msg], None],
         over: Callable[[], None],
         disturbed: Callable[[], None],
+        look: Look,
     ) -> None:
         self.coming = 0
         self.gone = False
@@ -46,6 +51,7 @@ class Puller:
         self._take = take
         self._over = over
         self._disturbed = disturbed
+        self._look = look
         self._call = b""
         self._inbox = connection.new_inbox()
         self._generation = 0
@@ -91,15 +97,17 @@ class Puller:
         self._interest = await self._connection.subscribe(f"{self._inbox}.{self._generation}.*", "", receive)
         if before is not None:
             await self._connection.unsubscribe(before)
+            await self._look(stream, consumer)
         self.gone = False
         self._ready = True
 
-    async def aclose(self) -> None:
+    async def aclose(self, stream: str, consumer: str) -> None:
         """Take nothing more; once this has returned, nothing comes."""
         self._ready = False
         if self._interest is not None:
-            with suppress(ConnectionFailed):
+            with suppress(PabalError):
                 await self._connection.unsubscribe(self._interest)
+                await self._look(stream, consumer)
 
     def _receive(self, generation: int, received: Msg) -> None:
         if received.reply:

@@ -20,7 +20,7 @@ from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.jetstream.copies import Copies
 from pabal.transports.nats.jetstream.holding import Early, Held, Holding
 from pabal.transports.nats.jetstream.position import position
-from pabal.transports.nats.jetstream.pulling import Puller
+from pabal.transports.nats.jetstream.pulling import Look, Puller
 from pabal.transports.nats.subjects import Subjects, queue
 from pabal.transports.nats.wire import carried, due_of, is_for, message_of, redrive_of, stored_message_of
 
@@ -55,6 +55,7 @@ class JetStreamSubscription:
         subjects: Subjects,
         clock: Clock,
         restore: Restore,
+        look: Look,
         closed: Callable[[JetStreamSubscription], Awaitable[None]],
     ) -> None:
         self.consumer = consumer
@@ -70,7 +71,7 @@ class JetStreamSubscription:
         self._on_close = closed
         self._window = source.window
         self._holding = holding
-        self._puller = Puller(connection, take=self._take, over=self._fill, disturbed=self._disturb)
+        self._puller = Puller(connection, take=self._take, over=self._fill, disturbed=self._disturb, look=look)
         self._interests = Interests(connection)
         self._ready: deque[Held] = deque()
         self._looked_up: set[Held] = set()
@@ -180,7 +181,7 @@ class JetStreamSubscription:
         if self._connection.is_connected:
             with suppress(TimeoutError, ConnectionFailed):
                 async with asyncio.timeout(_FAREWELL):
-                    await self._puller.aclose()
+                    await self._puller.aclose(self.consumer.stream.name, self.consumer.name)
                     while self._looked_up and self._connection.is_connected:
                         self._waiting = asyncio.get_running_loop().create_future()
                         await self._waiting

@@ -232,6 +232,7 @@ class JetStreamTransport:
             subjects=self._subjects,
             clock=self._clock,
             restore=restore,
+            look=self._consumers.info,
             closed=self._left,
         )
 
