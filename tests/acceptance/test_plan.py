@@ -36,8 +36,6 @@ async def test_every_refusal_is_named_with_its_way_out(altered: Altered) -> None
         "subscribe to each channel",
         'the bus: unrouted="raise" is refused',
         "leave out unrouted=",
-        "the bus: dead letters is refused",
-        "dead_letters=",
     ):
         assert need in text
     groups = Bus(altered())
@@ -123,8 +121,8 @@ async def test_a_state_folder_that_cannot_be_written_is_told_with_the_way_out(al
 
 
 async def test_nothing_unrouted_is_dropped_in_silence(altered: Altered) -> None:
-    """A transport that keeps no dead letters and has no box is refused, or the bus says that it drops or raises."""
-    url = altered(lacks="parks")
+    """A transport that has no place for dead letters and no box is refused, or the bus says that it drops or raises."""
+    url = altered(lacks="parks,groups")
     with pytest.raises(CapabilityError, match="dead_letters="):
         async with Bus(url):
             pass
@@ -135,12 +133,31 @@ async def test_nothing_unrouted_is_dropped_in_silence(altered: Altered) -> None:
             await bus.publish("a", 1)
 
 
-async def test_a_consumer_needs_a_keeper_too(altered: Altered) -> None:
-    """What is pulled can be rejected, so pulling is refused where no dead letter could be kept."""
-    async with Bus(altered(lacks="parks"), unrouted="drop") as bus:
-        with pytest.raises(CapabilityError, match="dead letters is refused"):
-            async with bus.consumer("a", group="g"):
-                pass
+async def test_a_transport_that_settles_keeps_dead_letters_in_a_channel(altered: Altered, tmp_path: Path) -> None:
+    """What fails, is rejected by who pulled it, or finds nobody waits there until a bus with a box takes it."""
+    url = altered(lacks="parks")
+    bus, failed = Bus(url), Seen()
+
+    @bus.handler("a", group="g", retry=AT_ONCE)
+    async def fail(body: int, context: Context) -> None:
+        failed.add(context.attempt)
+        raise LookupError(body)
+
+    async with bus.running(), bus.consumer("a", group="pulling") as consumer:
+        unrouted = await bus.publish("b", "nobody")
+        handled = await bus.publish("a", 7)
+        (pulled,) = await consumer.pull(wait=5.0)
+        await pulled.reject("no use")
+        await failed.wait(3)
+        with pytest.raises(CapabilityError, match="--box"):
+            await letters(bus)
+    async with Bus(url, dead_letters=f"sqlite:///{tmp_path / 'dead.db'}") as keeper:
+        assert 3 == await keeper.dead_letters.collect(wait=0.2)
+        assert 0 == await keeper.dead_letters.collect(wait=0.01)
+        found = {letter.group: letter for letter in await letters(keeper)}
+    assert {None: "unrouted", "pulling": "rejected", "g": "exhausted"} == {g: each.reason for g, each in found.items()}
+    assert [unrouted.id, handled.id, handled.id] == [found[group].message.id for group in (None, "pulling", "g")]
+    assert ["LookupError: 7"] * 3 == [failure.error for failure in found["g"].attempts]
 
 
 @pytest.mark.parametrize("keeper", ["transport", "box", "state"])
