@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def set_pragma(text: str) -> Callable[[Box], object]:
     """A setting of the writing connection, as a limit of the machine would be."""
-    return lambda box: box._connection.execute(f"PRAGMA {text}").fetchall()
+    return lambda box: box.file.connection.execute(f"PRAGMA {text}").fetchall()
 
 
 async def test_full_disk_fails_the_publish_and_not_its_neighbours(path: Path) -> None:

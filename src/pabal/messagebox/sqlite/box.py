@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pabal.messagebox.sqlite.connection import PATIENCE, explain, open_box
+from pabal.messagebox.sqlite.connection import explain
+from pabal.messagebox.sqlite.file import BoxFile
 from pabal.messagebox.sqlite.lease import Lease
 from pabal.messagebox.sqlite.owned import OwnedReader
 from pabal.messagebox.sqlite.presence import Presence
@@ -54,10 +54,11 @@ class Outcome(NamedTuple):
 
 
 class Box:
-    """A box's file with its one writing connection; used by one thread only."""
+    """A box's readers and its transactions; used by one thread only."""
 
     def __init__(self, path: str, *, clock: Clock, lease: float, full: bool, overflow: int) -> None:
         self.path = path
+        self.file = BoxFile(path)
         self._clock = clock
         self._lease = lease
         self.full = full
@@ -73,33 +74,7 @@ class Box:
         self._pause = LEAST_PAUSE
         self._trouble = Trouble(f"message box {path}")
         self._reading = Trouble(f"message box {path}: reading it")
-        self._identity = (0, 0)
         self._begun = False  # the transaction that was tried last
-
-    def open(self) -> None:
-        """Open the file; see `open_box`."""
-        self._connection, self._turn, self._log = open_box(self.path)
-        self._identity = _identity(self.path)
-
-    def read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Read outside of a transaction; raises ConnectionFailed."""
-        try:
-            return query(self._connection)
-        except sqlite3.Error as error:
-            raise explain(error, self.path) from error
-
-    def close(self) -> None:
-        """Close the file. The last one to do so takes the write-ahead log into it."""
-        waited = self._turn.acquire(PATIENCE)
-        try:
-            self._connection.close()
-        except sqlite3.Error as error:
-            log.warning("%s; what was committed stays in its write-ahead log", explain(error, self.path))
-        finally:
-            if waited:
-                self._turn.release()
-            self._turn.close()
-            self._log.close()
 
     # Who reads.
 
@@ -172,7 +147,7 @@ class Box:
             return False
 
     def _look(self) -> bool:
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        (version,) = self.file.connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._version = version
             self._changed = True
@@ -181,7 +156,7 @@ class Box:
         else:
             self._pause = min(self._pause * _SLOWER, MOST_PAUSE)
         if self._changed:
-            self._due = earliest_due(self._connection)
+            self._due = earliest_due(self.file.connection)
             for owner in self._owned:
                 owner.stock.notice()
             self._changed = False
@@ -193,7 +168,7 @@ class Box:
         if any(owner.has_chores for owner in self._owned):
             return True
         for grp in self._hungry() & self._hot:
-            if has_ready(self._connection, grp):
+            if has_ready(self.file.connection, grp):
                 return True
             self._hot.discard(grp)
         return False
@@ -217,7 +192,7 @@ class Box:
         self._owned = self._owned[1:] + self._owned[:1]
         try:
             for owner in self._owned:
-                if deliveries := owner.hand_out(self._connection, now):
+                if deliveries := owner.hand_out(self.file.connection, now):
                     arrivals.append((owner, deliveries))  # noqa: PERF401 - one by one: what came before trouble counts
         except sqlite3.Error as error:
             self._reading.note(explain(error, self.path))
@@ -261,7 +236,7 @@ class Box:
         Nobody needs this for a commit that only takes, settles or extends: lost with the power, its messages come
         again. One that parks a rejected message is lost as a whole, the letter with the deletion.
         """
-        failure = self._log.flush()
+        failure = self.file.flush()
         if failure is not None:
             self._trouble.note(failure)
         return failure
@@ -277,50 +252,41 @@ class Box:
         return outcomes, taken
 
     def _run(self, jobs: Sequence[Write]) -> tuple[Transaction, list[Outcome], list[tuple[Reader, Taken]]]:
-        if not self._turn.acquire(PATIENCE):
-            raise ConnectionFailed(
-                f"message box {self.path}: another process has held the turn to write for {PATIENCE:g} s"
-            )
-        try:
-            if _identity(self.path) != self._identity:
-                raise ConnectionFailed(
-                    f"message box {self.path}: the file was moved, deleted or replaced while it was in use; "
-                    "put it back, or close and open again"
-                )
+        with self.file.writing():
             try:
                 return self._commit(jobs, careful=False)
             except Exception:
                 if not self._begun:
                     raise
                 return self._commit(jobs, careful=True)
-        finally:
-            self._turn.release()
 
     def _commit(
         self, jobs: Sequence[Write], *, careful: bool
     ) -> tuple[Transaction, list[Outcome], list[tuple[Reader, Taken]]]:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self.file.connection.execute("BEGIN IMMEDIATE")
         self._begun = True
         try:
-            transaction = Transaction(self._connection, now=self._clock.time(), routing=self._routing, room=self._room)
+            transaction = Transaction(
+                self.file.connection, now=self._clock.time(), routing=self._routing, room=self._room
+            )
             transaction.careful = careful
             transaction.member = self._presence.member
             if self._presence.is_due(transaction.now):
                 self._unasked(self._stay_alive, transaction)
             outcomes = [self._attempt(job.work, transaction) for job in jobs]
             taken = self._unasked(self._serve, transaction) or []
-            self._connection.execute("COMMIT")
+            self.file.connection.execute("COMMIT")
         except BaseException:
             self._routing.forget()
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            if self.file.connection.in_transaction:
+                self.file.connection.execute("ROLLBACK")
             raise
         return transaction, outcomes, taken
 
     def _attempt(self, work: Callable[[Transaction], Any], transaction: Transaction) -> Outcome:
         if not transaction.careful:
             return Outcome(work(transaction), None)
-        connection = self._connection
+        connection = self.file.connection
         member, mark = transaction.member, len(transaction.after)
         connection.execute("SAVEPOINT job")
         try:
@@ -355,7 +321,7 @@ class Box:
         for reader in self._readers:
             if reader.credit <= 0 or reader.grp not in hot or reader.grp in cold:
                 continue
-            rows = take(self._connection, reader.grp, reader.credit, until=transaction.now + self._lease)
+            rows = take(self.file.connection, reader.grp, reader.credit, until=transaction.now + self._lease)
             if rows:
                 taken.append((reader, rows))
             if len(rows) < reader.credit:
@@ -382,11 +348,3 @@ class Box:
 
     def _hot_again(self) -> None:
         self._hot.update(reader.grp for reader in self._readers)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - for each transaction, and a Path takes three times as long
-    except OSError:
-        return (0, 0)
-    return status.st_dev, status.st_ino

@@ -126,7 +126,7 @@ class Writer:
     def _run(self, opened: asyncio.Future[None]) -> None:
         failure: BaseException | None = None
         try:
-            self.box.open()
+            self.box.file.open()
         except Exception as error:  # noqa: BLE001 - it is the opener's
             self._post([(opened, Outcome(None, error))], [])
         else:
@@ -137,7 +137,7 @@ class Writer:
                 failure = error
                 raise
             finally:
-                self.box.close()
+                self.box.file.close()
         finally:
             self._call(self._end, failure)
 

@@ -11,8 +11,7 @@ from pabal.messagebox.sqlite.box import Box
 from pabal.messagebox.sqlite.take import earliest_due
 from pabal.messagebox.sqlite.transaction import Transaction
 from pabal.messagebox.sqlite.writer import Writer
-from pabal.model.clock import Timer
-from pabal.testing.exploring.loop import LoopClock
+from pabal.model.clock import Clock, Timer
 
 Result = TypeVar("Result")
 
@@ -35,8 +34,9 @@ class InlineWriter(Writer):
     when a message falls due. `close` gives nothing back: it is what the end of a process does.
     """
 
-    def __init__(self, box: Box, *, failed: Callable[[], object]) -> None:
+    def __init__(self, box: Box, *, failed: Callable[[], object], clock: Clock) -> None:
         super().__init__(box, failed=failed)
+        self._clock = clock
         self._writes: list[_Write] = []
         self._tells: list[_Tell] = []
         self._called = False
@@ -45,7 +45,7 @@ class InlineWriter(Writer):
     async def open(self) -> None:
         """Open the box; raises ConfigurationError or ConnectionFailed."""
         self._loop = asyncio.get_running_loop()
-        self.box.open()
+        self.box.file.open()
         self._closed, self._pid = None, os.getpid()
 
     def write(self, work: Callable[[Transaction], Result], *, durable: bool = False) -> asyncio.Future[Result]:
@@ -78,15 +78,15 @@ class InlineWriter(Writer):
             self._closed = f"message box {self.box.path} is closed"
             if self._timer is not None:
                 self._timer.cancel()
-            self.box.close()
+            self.box.file.close()
 
     def look(self) -> bool:
         """Notice what others committed and what is due; returns whether there was anything to do."""
         if self._closed is not None:
             return False
-        before = self.box.read(_changes)
+        before = self.box.file.read(_changes)
         given = self._turn()
-        return given or before != self.box.read(_changes)
+        return given or before != self.box.file.read(_changes)
 
     def _soon(self) -> None:
         if not self._called:
@@ -119,10 +119,9 @@ class InlineWriter(Writer):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        clock = LoopClock(self._loop)
-        due = self.box.read(earliest_due)
-        if clock.time() < due < float("inf"):
-            self._timer = clock.call_at(due, self._soon)
+        due = self.box.file.read(earliest_due)
+        if self._clock.time() < due < float("inf"):
+            self._timer = self._clock.call_at(due, self._soon)
 
 
 def _changes(connection: Any) -> int:

@@ -246,7 +246,7 @@ class SqliteTransport:
         return await self._opened().write(partial(redrive.redrive, ids=ids), durable=True)
 
     async def pending(self, ids: Sequence[str], /) -> Sequence[str]:
-        return await self._opened().tell(lambda box: box.read(partial(redrive.pending, ids=ids)))
+        return await self._opened().tell(lambda box: box.file.read(partial(redrive.pending, ids=ids)))
 
     async def edit(self, id: str, change: Change, /) -> DeadLetter | None:
         """Change a dead letter's message in one transaction. Raises MessageTooLarge, CodecError or ConnectionFailed."""
@@ -285,7 +285,7 @@ class SqliteTransport:
 
 
 def _page(box: Box, *, wanted: LetterFilter, after: int) -> list[DeadLetter]:
-    return box.read(partial(letters.page, wanted=wanted, after=after))
+    return box.file.read(partial(letters.page, wanted=wanted, after=after))
 
 
 def _read(path: str, query: Callable[[sqlite3.Connection], Result]) -> Result:
