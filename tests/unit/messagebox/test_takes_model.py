@@ -55,7 +55,7 @@ class Takes(RuleBasedStateMachine):
         self.boxes = [Box(path, clock=self.clock, lease=LEASE, full=False, overflow=1000) for _ in range(2)]
         self.readers = [SharedReader(Source("a.b", "group"), print, lease=LEASE) for _ in range(2)]
         for box, reader in zip(self.boxes, self.readers, strict=True):
-            box.open()
+            box.file.open()
             self.do(box, partial(box.enter, reader=reader))
         self.copies: dict[bytes, Copy] = {}
         self.in_hand: list[list[Delivery]] = [[], []]
@@ -64,7 +64,7 @@ class Takes(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Close both."""
         for box in self.boxes:
-            box.close()
+            box.file.close()
         self.folder.cleanup()
 
     def do(self, box: Box, work: Callable[[Transaction], Any]) -> Any:
