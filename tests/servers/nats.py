@@ -47,7 +47,7 @@ class Nats:
                 "key_file": str(self.certificates.key),
             }
         path = place.folder / "nats.conf"
-        path.write_text(json.dumps(configuration | dict(self.settings)))  # its configuration may be JSON
+        path.write_text(json.dumps(configuration | dict(self.settings), ensure_ascii=False))  # it may be JSON
         return "-c", str(path)
 
     def ready(self, place: Place) -> str | None:

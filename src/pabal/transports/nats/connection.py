@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -318,5 +319,7 @@ def check_cancelled() -> None:
 
 
 def _text(error: Exception | None) -> str:
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio's own text has the number and not its meaning
     text = str(error).removeprefix("nats: ").strip() if error is not None else ""
     return text or type(error).__name__
