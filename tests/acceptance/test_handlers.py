@@ -264,6 +264,23 @@ async def test_context_variables_stay_with_their_delivery(url: str) -> None:
     assert {after for _, after in got} >= {f"{kind} {number}" for kind in ("async", "plain") for number in range(4)}
 
 
+async def test_a_row_of_deliveries_shares_no_context_variables(url: str) -> None:
+    """Of many that a lane handles in a row, those that set a variable and those that only read it all begin alike."""
+    bus, seen = Bus(url), Seen()
+
+    @bus.handler("a", group="g")
+    async def handler(number: int) -> None:
+        seen.add(variable.get())
+        if not number % 3:
+            variable.set(f"{number}")
+        elif number % 3 == 1:
+            variable.reset(variable.set("for a while"))
+
+    async with bus.running():
+        await bus.publish_many("a", range(60))
+        assert await seen.wait(60) == ["untouched"] * 60
+
+
 async def test_timeouts_and_task_groups_inside_handlers(url: str) -> None:
     """`asyncio.timeout` and `TaskGroup` work inside a handler, and leave its lane as it was."""
     bus, seen = Bus(url), Seen()

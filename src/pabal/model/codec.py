@@ -32,6 +32,8 @@ class Codec(Protocol):
 
 _AS_THEY_ARE = (str, bytes, bytearray, memoryview)
 
+UNSENDABLE = (TypeError, ValueError, RecursionError, msgspec.MsgspecError)
+"""What msgspec raises for a value that JSON cannot hold."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON it expects."""
 
@@ -40,18 +42,18 @@ class JsonCodec:
     """JSON by msgspec, Pydantic models by themselves; `bytes` and `str` pass as they are."""
 
     def __init__(self) -> None:
-        self._json = msgspec.json.Encoder(enc_hook=_encode_model).encode
+        self.json = msgspec.json.Encoder(enc_hook=_encode_model).encode
 
     def encode(self, value: object, /) -> tuple[bytes, str]:
         """JSON of `value`; bytes and text as they are. Raises CodecError for a value that JSON cannot hold."""
         try:
             if not isinstance(value, _AS_THEY_ARE):
-                return self._json(value), JSON
+                return self.json(value), JSON
             if isinstance(value, str):
                 return value.encode(), TEXT
             return bytes(value), BINARY
-        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            raise CodecError(f"a {type(value).__name__} cannot be sent: {error}") from error
+        except UNSENDABLE as error:
+            raise unsendable(value, error) from error
 
     def decode(self, body: bytes, content_type: str | None, type: Any, /) -> Any:
         """The value of `body` as `type`; raises CodecError."""
@@ -88,6 +90,18 @@ def check_codec(codec: object) -> None:
     """Raise ConfigurationError for an object that is no codec."""
     if isinstance(codec, type) or not all(callable(getattr(codec, name, None)) for name in ("encode", "decode")):
         raise ConfigurationError("a codec has two methods, encode and decode; give an object that has them")
+
+
+def json_encoder(codec: Codec, values: type[Any]) -> Callable[[Any], bytes] | None:
+    """What makes JSON of all values of one type, and raises one of UNSENDABLE; None: `codec` decides by the value."""
+    if type(codec) is not JsonCodec or issubclass(values, _AS_THEY_ARE):
+        return None
+    return codec.json
+
+
+def unsendable(value: object, error: Exception) -> CodecError:
+    """What is raised for a value that cannot be sent."""
+    return CodecError(f"a {type(value).__name__} cannot be sent: {error}")
 
 
 def compile_decoder(codec: Codec, type: Any) -> Decode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Generic, Literal, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 from pabal.model.capabilities import Capabilities
 from pabal.model.channel import Channel
 from pabal.model.clock import Clock, utc
-from pabal.model.codec import Codec
+from pabal.model.codec import JSON, UNSENDABLE, Codec, json_encoder, unsendable
 from pabal.model.dead import DeadLetter
 from pabal.model.errors import (
     CapabilityError,
@@ -71,6 +71,7 @@ class Publisher:
         self._transport = transport
         self._can = can
         self._name = name
+        self._codec = codec
         self._encode = codec.encode
         self._clock = clock
         self._unrouted = unrouted
@@ -94,7 +95,7 @@ class Publisher:
         """
         name = channel.name if isinstance(channel, Channel) else check_channel(channel)
         body, content_type = self._encode(value)
-        time = utc(self._clock.time())
+        time = datetime.fromtimestamp(self._clock.time(), UTC)
         return Message(
             id=new_id() if id is None else check_id(id),
             channel=name,
@@ -159,13 +160,21 @@ class Publisher:
         encode, source, time, park = self._encode, self._name, utc(self._clock.time()), self._park
         posts: list[Post] = []
         plain: type[Any] | None = None  # the type of the value before, if that had no options
+        json = None
         for value in values:
             if type(value) is not plain:
                 if isinstance(value, Outgoing):
                     posts.append(self._post(channel, value))
                     continue
                 plain = type(value)
-            body, content_type = encode(value)
+                json = json_encoder(self._codec, plain)
+            if json is None:
+                body, content_type = encode(value)
+            else:
+                try:
+                    body, content_type = json(value), JSON
+                except UNSENDABLE as error:
+                    raise unsendable(value, error) from error
             message = Message(
                 id=new_id(),
                 channel=name,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pabal.model.codec import BINARY, JSON, TEXT, Codec, JsonCodec, compile_decoder, is_text
+from pabal.model.codec import BINARY, JSON, TEXT, Codec, JsonCodec, compile_decoder, is_text, json_encoder
 from pabal.model.errors import CodecError
 from tests.unit.model.messages import json_values, raised
 
@@ -112,6 +112,29 @@ def test_values_that_cannot_be_sent(value: object) -> None:
     """The error is pabal's own and names the type."""
     with pytest.raises(CodecError, match=type(value).__name__):
         codec.encode(value)
+
+
+@pytest.mark.parametrize("value", [Item("milk"), {"a": 1}, [1], 7, None, Model(item="milk")], ids=repr)
+def test_values_of_one_type_are_encoded_alike(value: object) -> None:
+    """What a batch encodes its values by makes the body that each would have by itself."""
+    encode = json_encoder(codec, type(value))
+    assert encode is not None
+    assert (encode(value), JSON) == codec.encode(value)
+
+
+class Louder(JsonCodec):
+    def encode(self, value: object, /) -> tuple[bytes, str]:
+        return str(value).upper().encode(), "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("codec", "value"),
+    [(codec, "text"), (codec, b"bytes"), (codec, bytearray()), (Louder(), Item("milk"))],
+    ids=["text", "bytes", "bytearray", "another codec"],
+)
+def test_what_is_no_json_is_left_to_the_codec(codec: JsonCodec, value: object) -> None:
+    """Text, bytes and what a codec of one's own does are never taken for JSON."""
+    assert json_encoder(codec, type(value)) is None
 
 
 @pytest.mark.parametrize(

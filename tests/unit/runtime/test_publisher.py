@@ -1,17 +1,21 @@
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from pabal import CapabilityError, Channel, CodecError, ConfigurationError, Message
+from pabal import CapabilityError, Channel, CodecError, ConfigurationError, Message, Outgoing
+from pabal.model.address import Address
 from pabal.model.capabilities import Capabilities
 from pabal.model.clock import VirtualClock, utc
 from pabal.model.codec import JsonCodec
-from pabal.model.transport import GroupId
+from pabal.model.transport import GroupId, Post, Receipt
 from pabal.runtime.publisher import Publisher
+from pabal.transports.memory import MemoryTransport
 from tests.unit.runtime.values import message
 
 CLOCK = VirtualClock()
@@ -166,6 +170,37 @@ def test_values_that_cannot_be_sent(value: object) -> None:
     """A value that is no JSON, text or bytes is a CodecError."""
     with pytest.raises(CodecError):
         publisher().message("a", value)
+
+
+VALUES = st.one_of(
+    st.none(), st.integers(-9, 9), st.text(max_size=3), st.binary(max_size=3), st.lists(st.booleans(), max_size=2)
+)
+
+
+@given(values=st.lists(VALUES | VALUES.map(Outgoing), max_size=8))
+async def test_a_batch_publishes_what_each_value_would_be(values: list[Any]) -> None:
+    """However types and options are mixed, each message is the one that its value makes alone."""
+    sent: list[Post] = []
+
+    class Collecting(MemoryTransport):
+        async def publish(self, posts: Sequence[Post], /) -> Sequence[Receipt]:
+            sent.extend(posts)
+            return await super().publish(posts)
+
+    transport = Collecting(Address("memory://"), clock=CLOCK)
+    can = await transport.open()
+    batch = Publisher(transport, can, name="shop", codec=JsonCodec(), clock=CLOCK, unrouted="drop", box=None)
+    receipts = await batch.publish_many("a", values, timeout=1.0)
+    alone = [publisher().message("a", value.value if isinstance(value, Outgoing) else value) for value in values]
+    assert [receipt.id for receipt in receipts] == [post.message.id for post in sent]
+    assert alone == [replace(post.message, id=one.id) for post, one in zip(sent, alone, strict=True)]
+
+
+@pytest.mark.parametrize("first", [1, "text"])
+async def test_a_value_within_a_batch_that_cannot_be_sent(first: object) -> None:
+    """It is a CodecError that names its type, as it would be alone, and nothing is sent."""
+    with pytest.raises(CodecError, match="a dict cannot be sent"):
+        await publisher().publish_many("a", [first, {"a": "\ud800"}], timeout=1.0)
 
 
 @pytest.mark.parametrize("wrong", [-1, float("inf"), "soon", None])
