@@ -26,7 +26,7 @@ from pabal import Bus
 
 _RATE = 200
 _WAITING = ("EpollSelector.select", "KqueueSelector.select", "Jobs.take", "_Waiter._run")
-_TOTAL = 300_000
+_TOTALS = {"memory": 2_000_000, "publish": 300_000, "drain": 300_000}
 _SHOWN = 40
 
 RUNS = {
@@ -70,7 +70,7 @@ def _table(what: str, samples: str) -> Table:
         thread = "writer" if "pabal-sqlite" in name else "loop"
         spots[thread, f"{frames[-1].rpartition(':')[0]})"] += int(samples_there)
         threads[thread] += int(samples_there)
-    each = 1e6 / _RATE / _TOTAL
+    each = 1e6 / _RATE / _TOTALS[what]
     table = Table("thread", "where", title=RUNS[what], title_justify="left")
     table.add_column("µs a message", justify="right")
     table.add_column("share", justify="right")
@@ -86,11 +86,11 @@ def _run(what: str, url: str) -> None:
 
 
 async def _memory(_: str) -> None:
-    tally = Tally(_TOTAL)
+    tally = Tally(_TOTALS["memory"])
     bus = Bus("memory://")
     count_orders(bus, tally)
     async with bus.running() as crew:
-        for published in range(100, _TOTAL + 1, 100):
+        for published in range(100, _TOTALS["memory"] + 1, 100):
             await publish_orders(bus, 100)
             while published - tally.count >= 1_000:  # noqa: ASYNC110 - an event would be one more thing to do
                 await asyncio.sleep(0)
@@ -100,11 +100,11 @@ async def _memory(_: str) -> None:
 async def _publish(url: str) -> None:
     async with Bus(url) as bus:
         await make_group(bus)
-        await publish_orders(bus, _TOTAL)
+        await publish_orders(bus, _TOTALS["publish"])
 
 
 async def _drain(url: str) -> None:
-    tally = Tally(_TOTAL)
+    tally = Tally(_TOTALS["drain"])
     bus = Bus(url)
     count_orders(bus, tally)
     async with bus.running() as crew:
