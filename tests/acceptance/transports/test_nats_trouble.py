@@ -1,0 +1,220 @@
+"""NATS that is killed, frozen or cut off, with JetStream or without: no success that was none, and all resumes."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pabal import Bus, Context, PublishError, PublishTimeout
+from tests.acceptance.seen import Seen, until
+from tests.servers.blackhole import Proxy
+from tests.servers.plugin import Start
+
+OpenProxy = Callable[[int], Proxy]
+
+
+@pytest.fixture(params=["nats", "jetstream"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+def numbers(url: str) -> tuple[Bus, Seen]:
+    """A bus whose group sees numbers."""
+    bus, seen = Bus(url), Seen()
+
+    @bus.handler("todo.new", group="save", delivery="at-most-once", concurrency=4)
+    async def save(number: int) -> None:
+        seen.add(number)
+
+    return bus, seen
+
+
+async def arrives(bus: Bus, seen: Seen, number: int) -> None:
+    """A message goes through once the connections are there again; until then NATS itself may lose it."""
+    async with asyncio.timeout(30):
+        while number not in seen:
+            with suppress(PublishError, TimeoutError):
+                await bus.publish("todo.new", number, timeout=5.0)
+                async with asyncio.timeout(1.0):
+                    await seen.wait(len(seen) + 1)
+
+
+async def test_a_publish_while_the_server_is_down_fails(start_nats: Start, scheme: str) -> None:
+    """It fails within its timeout, typed, and all resumes by itself when the server is back."""
+    server = start_nats()
+    bus, seen = numbers(server.url(scheme))
+    async with bus.running():
+        await arrives(bus, seen, 1)
+        await asyncio.to_thread(server.kill)
+        async with asyncio.timeout(3):
+            with pytest.raises(PublishError):
+                await bus.publish("todo.new", 2, timeout=0.5)
+        with pytest.raises(PublishError):
+            await bus.publish_many("todo.new", [3, 4], timeout=0.5)
+        await asyncio.to_thread(server.start)
+        await arrives(bus, seen, 5)
+
+
+async def test_a_frozen_server_is_no_success(start_nats: Start, scheme: str) -> None:
+    """What a frozen server did not answer for fails within its timeout; when it goes on, so does the bus."""
+    server = start_nats()
+    bus, seen = numbers(server.url(scheme))
+    async with bus.running():
+        await arrives(bus, seen, 1)
+        await asyncio.to_thread(server.freeze)
+        async with asyncio.timeout(3):
+            with pytest.raises(PublishTimeout):
+                await bus.publish("todo.new", 2, timeout=0.5)
+        await asyncio.to_thread(server.thaw)
+        await arrives(bus, seen, 3)
+
+
+async def test_a_black_hole_is_no_success(start_nats: Start, open_proxy: OpenProxy, scheme: str) -> None:
+    """A connection on which nothing passes is no success either; once it passes again, so do messages."""
+    server = start_nats()
+    proxy = open_proxy(server.port)
+    bus, seen = numbers(server.url(scheme, port=proxy.port))
+    async with bus.running():
+        await arrives(bus, seen, 1)
+        proxy.stall()
+        async with asyncio.timeout(3):
+            with pytest.raises(PublishTimeout):
+                await bus.publish("todo.new", 2, timeout=0.5)
+        proxy.forward()
+        await arrives(bus, seen, 3)
+
+
+async def test_a_dead_connection_is_noticed(start_nats: Start, open_proxy: OpenProxy) -> None:
+    """A connection on which nothing ever passes again is given up for a new one, also by who only reads."""
+    server = start_nats()
+    proxy = open_proxy(server.port)
+    bus, seen = numbers(server.url("jetstream", port=proxy.port))
+    async with bus.running(), Bus(server.url("jetstream")) as other:
+        await arrives(bus, seen, 1)
+        proxy.stall(requests=False)
+        before = proxy.accepted
+        async with asyncio.timeout(30):
+            await until(lambda: proxy.accepted > before)
+            proxy.forward()
+            await arrives(other, seen, 2)
+
+
+async def fifty_more(taken: set[int]) -> None:
+    """Wait for as many publishes."""
+    enough = len(taken) + 50
+    await until(lambda: len(taken) >= enough)
+
+
+async def test_many_cut_connections_lose_nothing(start_nats: Start, open_proxy: OpenProxy) -> None:
+    """JetStream: while connections are cut again and again, whatever was said to be taken is handled."""
+    server = start_nats()
+    proxy = open_proxy(server.port)
+    bus, seen = numbers(server.url("jetstream", port=proxy.port) + "?lease=2")
+    taken: set[int] = set()
+    over = asyncio.Event()
+
+    async def publish() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                await bus.publish("todo.new", number, timeout=2.0)
+                taken.add(number)
+            except PublishError:
+                await asyncio.sleep(0)
+
+    async with bus.running():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish())
+            for _ in range(5):
+                await fifty_more(taken)
+                proxy.cut()
+            over.set()
+        await until(lambda: taken <= set(seen))
+
+
+async def test_a_killed_server_loses_nothing_that_it_took(start_nats: Start) -> None:
+    """JetStream: a server that is killed again and again has whatever it said to have taken."""
+    server = start_nats()
+    bus, seen = numbers(server.url("jetstream") + "?lease=2")
+    taken: set[int] = set()
+    over = asyncio.Event()
+
+    async def publish() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                await bus.publish("todo.new", number, timeout=5.0)
+                taken.add(number)
+            except PublishError:
+                await asyncio.sleep(0)
+
+    async with bus.running():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish())
+            for _ in range(3):
+                await fifty_more(taken)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+            over.set()
+        await until(lambda: taken <= set(seen))
+
+
+WORKER = """
+import asyncio, sys
+from pabal import Bus
+bus = Bus(sys.argv[1])
+@bus.handler("todo.new", group="save", concurrency=3)
+async def save(number: int) -> None:
+    print(number, flush=True)
+    await asyncio.Event().wait()
+asyncio.run(bus.run())
+"""
+
+
+async def test_what_a_killed_worker_had_comes_again(start_nats: Start, tmp_path: Path) -> None:
+    """JetStream: what a worker had in hand or ready when it was killed comes to another one when its lease is over."""
+    server = start_nats()
+    url = server.url("jetstream") + "?lease=2"
+    async with Bus(url) as bus:
+        await bus.publish_many("todo.new", range(8))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, url, stdout=asyncio.subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    begun = [int(await process.stdout.readline()) for _ in range(3)]
+    process.kill()
+    await process.wait()
+    killed = asyncio.get_running_loop().time()
+    other, seen = Bus(url), Seen()
+
+    @other.handler("todo.new", group="save")
+    async def save(number: int, context: Context) -> None:
+        seen.add((number, context.attempt))
+
+    async with other.running():
+        attempts = dict(await seen.wait(8))
+    assert list(range(8)) == sorted(attempts)
+    assert {2} == {attempts[number] for number in begun}
+    assert asyncio.get_running_loop().time() - killed < 2 * 2
+
+
+async def test_requests_go_on_after_an_outage(start_nats: Start, scheme: str) -> None:
+    """Requests are answered again once the server is back, without anybody doing anything."""
+    server = start_nats()
+    bus = Bus(server.url(scheme))
+
+    @bus.handler("todo.count", group="count", delivery="at-most-once")
+    async def count(number: int) -> int:
+        return number + 1
+
+    async with bus.running():
+        assert 2 == await bus.request("todo.count", 1, reply=int)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert 3 == await bus.request("todo.count", 2, reply=int, timeout=15.0)
