@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -148,8 +149,7 @@ class PubSubTransport:
     async def aclose(self) -> None:
         """Close every subscription and disconnect."""
         self._closed = True
-        for subscription in tuple(self._subscriptions):
-            await subscription.aclose()
+        await asyncio.gather(*(subscription.aclose() for subscription in self._subscriptions))
         await self._answers.aclose()
         await self._commands.aclose()
 

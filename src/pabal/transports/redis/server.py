@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import socket
+import ssl
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -21,6 +25,7 @@ BROKEN = (OSError, RedisError, hiredis.HiredisError, TimeoutError)
 """What connecting, reading and writing may raise."""
 
 _FAREWELL = 2.0
+_HUNG_UP = {os.strerror(errno.ECONNRESET), "Connection lost", "Connection closed by server."}
 
 
 class Wire(Protocol):
@@ -143,7 +148,10 @@ class Server:
     def _why(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError) or "Timeout connecting" in str(error):
             return f"no answer within {self.options.connect_timeout:g} s"
-        return text_of(error)
+        text = text_of(error)
+        if not self.options.tls and text in _HUNG_UP:
+            return f"{text} as it was greeted; does it want tls=true?"
+        return text
 
 
 async def hang_up(wire: Wire) -> None:
@@ -154,7 +162,13 @@ async def hang_up(wire: Wire) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """An error of the client library, or of the server, as one line."""
+    """An error of the client library, or of the server, as one line: what the system says, where that is behind it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, OSError):
+        named = isinstance(cause, ssl.SSLError | socket.gaierror) or not cause.errno
+        error = OSError(cause.strerror or cause) if named else OSError(os.strerror(cause.errno or 0))
     return " ".join(str(error).split()) or type(error).__name__
 
 

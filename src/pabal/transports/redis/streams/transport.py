@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -183,8 +184,7 @@ class StreamsTransport:
     async def aclose(self) -> None:
         """Close every subscription and disconnect."""
         self._closed = True
-        for subscription in tuple(self._subscriptions):
-            await subscription.aclose()
+        await asyncio.gather(*(subscription.aclose() for subscription in self._subscriptions))
         await self._mover.aclose()
         if self._trimmer is not None:
             await self._trimmer.aclose()
