@@ -14,8 +14,8 @@ from pabal.model.clock import SystemClock
 def test_a_disk_that_takes_all_is_no_trouble(tmp_path: Path) -> None:
     """A box that was just opened has its log on the disk."""
     box = Box(str(tmp_path / "box.db"), clock=SystemClock(), lease=30.0, full=True, overflow=10)
-    box.open()
-    with closing(box):
+    box.file.open()
+    with closing(box.file):
         assert box.flush() is None
 
 

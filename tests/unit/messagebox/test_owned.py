@@ -483,7 +483,7 @@ async def test_a_settlement_that_failed_may_be_tried_again(path: Path) -> None:
         reader = await member(transport)
         await transport.publish(line("a", 2))
         first = await take(reader, 1)
-        await transport._writer.tell(lambda box: box._connection.execute("PRAGMA busy_timeout = 10").fetchall())
+        await transport._writer.tell(lambda box: box.file.connection.execute("PRAGMA busy_timeout = 10").fetchall())
         with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
             foreign.execute("BEGIN IMMEDIATE")
             assert await settle(reader, first, ACKED) == [Settlement.UNKNOWN]

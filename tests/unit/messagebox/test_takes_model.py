@@ -182,7 +182,7 @@ class Takes(RuleBasedStateMachine):
         copies = self.copies.values()
         leased = sum(copy.holder is not None for copy in copies)
         ready = sum(copy.due <= self.now for copy in copies)
-        (status,) = self.boxes[0].read(self.status)
+        (status,) = self.boxes[0].file.read(self.status)
         assert (ready, len(copies) - ready - leased, leased) == (status.ready, status.waiting, status.leased)
 
     def status(self, connection: sqlite3.Connection) -> Any:
