@@ -1,0 +1,61 @@
+"""JetStream as a plain client sees it, and deliveries as a transport hands them out."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from nats.aio.client import Client
+
+from pabal.model.clock import SystemClock, utc
+from pabal.model.message import Message
+from pabal.model.outcome import ACKED, Outcome, Settlement
+from pabal.model.transport import Delivery, Post, Settled, Subscription
+from tests.acceptance.seen import PATIENCE
+
+
+async def api(client: Client, call: str, request: object = None) -> dict[str, Any]:
+    """What JetStream answers to a call of its API."""
+    body = b"" if request is None else json.dumps(request).encode()
+    answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{call}", body, timeout=5)).data)
+    return answer
+
+
+async def stream_of(client: Client, subject: str) -> str:
+    """The name of the only stream that keeps a subject."""
+    (name,) = (await api(client, "STREAM.NAMES", {"subject": subject}))["streams"]
+    return str(name)
+
+
+async def kept(client: Client, subject: str) -> dict[str, int]:
+    """How many messages the stream of a subject keeps of each, by the last token."""
+    stream = await stream_of(client, subject)
+    state = (await api(client, f"STREAM.INFO.{stream}", {"subjects_filter": ">"}))["state"]
+    return {subject.rpartition(".")[2]: count for subject, count in (state.get("subjects") or {}).items()}
+
+
+def post(channel: str, id: str, **more: Any) -> Post:
+    """A message with its id as its body."""
+    return Post(Message(id=id, channel=channel, body=id.encode(), time=utc(SystemClock().time())), **more)
+
+
+async def take(subscription: Subscription, count: int) -> list[Delivery]:
+    """As many deliveries, left unsettled."""
+    got: list[Delivery] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(got) < count:
+            got += await subscription.receive(count - len(got))
+    return got
+
+
+async def until(condition: Callable[[], Awaitable[object]]) -> None:
+    """Return once `condition` holds at the server, which tells nobody."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110 - there is nothing to wait for
+            await asyncio.sleep(0.02)
+
+
+async def end(subscription: Subscription, deliveries: Sequence[Delivery], outcome: Outcome = ACKED) -> None:
+    """Settle deliveries that are ours."""
+    settlements = await subscription.settle([Settled(each, outcome) for each in deliveries])
+    assert [Settlement.DONE] * len(deliveries) == list(settlements)
