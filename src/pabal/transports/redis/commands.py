@@ -84,7 +84,7 @@ class Commands(Line):
             batch.replies.append(reply)
             batch.missing -= 1
             if type(reply) is ReplyError and str(reply).startswith("READONLY"):
-                self.hang_up()  # the server has become a replica: another host is written to now
+                self.hang_up("it has become a replica, which takes no writes")
             if not batch.missing:
                 unanswered.popleft()
                 if batch.answered is not None and not batch.answered.done():

@@ -118,8 +118,7 @@ class Interest(Line):
 
     def _resubscribed(self, error: ReplyError | None) -> None:
         if error is not None:
-            self.server.still_lost(str(refusal(error, self.server)))
-            self.hang_up()
+            self.hang_up(str(refusal(error, self.server)))
         elif all(each.done is not None for each in self._changes):
             self._restored()
             if self._again is not None:

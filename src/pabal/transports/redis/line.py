@@ -40,6 +40,7 @@ class Line:
         self._working = asyncio.Event()
         self._running: asyncio.Task[NoReturn] | None = None
         self._heard = 0.0
+        self._given_up = ""
         self._beating: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -76,8 +77,9 @@ class Line:
             asyncio.get_running_loop().call_soon(self._flush)
         self._out.append(packed)
 
-    def hang_up(self) -> None:
+    def hang_up(self, why: str) -> None:
         """Give the connection up; it is made anew."""
+        self._given_up = why
         if self._writer is not None:
             self._writer.transport.abort()
 
@@ -123,6 +125,7 @@ class Line:
     def _take_up(self, wire: Wire) -> None:
         self._wire, self._writer = wire, wire.writer
         self._heard = asyncio.get_running_loop().time()
+        self._given_up = ""
         self._out.clear()
         self.connections += 1
         self._restore()
@@ -154,11 +157,11 @@ class Line:
                 if replies:
                     self._take(replies)
         except BROKEN as error:
-            return text_of(error)
+            return self._given_up or text_of(error)
         finally:
             if self._beating is not None:
                 self._beating.cancel()
-        return "the server closed it"
+        return self._given_up or "the server closed it"
 
     def _beat(self, due: float) -> None:
         loop = asyncio.get_running_loop()
@@ -166,7 +169,7 @@ class Line:
         if now - due > 1.0:
             self._heard = now  # it was this process that stood still; what came meanwhile is not read yet
         if now - self._heard > _LONGEST_SILENCE:
-            self.hang_up()
+            self.hang_up(f"no sign of life for {now - self._heard:.0f} s")
             return
         if self._working.is_set():
             self._ping()
