@@ -38,7 +38,13 @@ COMMAND_LINE = REFERENCE / "command-line.md"
 CAPABILITIES = REFERENCE / "capabilities.md"
 CONFORMANCE = REFERENCE / "conformance.md"
 
-TRANSPORTS = {"memory://": "memory://", "sqlite://": "sqlite:///box.db", "nats://": "nats://127.0.0.1"}
+TRANSPORTS = {
+    "memory://": "memory://",
+    "sqlite://": "sqlite:///box.db",
+    "redis+pubsub://": "redis+pubsub://127.0.0.1",
+    "redis+streams://": "redis+streams://127.0.0.1",
+    "nats://": "nats://127.0.0.1",
+}
 """A URL for each transport, by the heading of its column."""
 
 JSON_LINES: dict[tuple[str, ...], type[msgspec.Struct]] = {
