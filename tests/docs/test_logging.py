@@ -34,4 +34,5 @@ def test_every_log_line_is_listed_with_what_to_do() -> None:
 
 def test_no_line_per_message_at_info() -> None:
     """What goes well is counted, not logged: the lines at INFO are a bus's and a store's, never a message's."""
-    assert {logger for level, logger, _ in written() if level == "info"} == {"pabal", "pabal.nats", "pabal.redis", "pabal.sqlite"}
+    expected = {"pabal", "pabal.nats", "pabal.redis", "pabal.sqlite"}
+    assert expected == {logger for level, logger, _ in written() if level == "info"}
