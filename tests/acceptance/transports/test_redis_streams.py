@@ -244,6 +244,26 @@ async def test_retries_wait_at_the_server(url: str, plain: Any, own_token: str) 
     assert [] == [each["consumers"] for each in await plain.xinfo_groups(f"{own_token}:todo") if each["consumers"]]
 
 
+@pytest.mark.parametrize("window", [1, 2, 20])
+async def test_retries_do_not_wait_behind_a_backlog(
+    transport: Transport, plain: Any, own_token: str, window: int
+) -> None:
+    """What comes again is read together with what is new, and is not sent round in circles meanwhile."""
+    group = await transport.subscribe(Source("a", "g", window=window))
+    await transport.publish([Post(message(body=b"%d" % number)) for number in range(300)])
+    failing = {b"0", b"1", b"2"}
+    order: list[bytes] = []
+    while len(order) < 303:
+        for each in await group.receive(1):
+            order.append(each.message.body)
+            again = each.message.body in failing and each.attempt == 1
+            await group.settle([Settled(each, Retried(0.0) if again else ACKED)])
+    assert {b"%d" % number for number in range(300)} == set(order)
+    assert [2, 2, 2] == [order[:150].count(each) for each in sorted(failing)]
+    side = await plain.xinfo_stream(f"{own_token}:pabal:{{{own_token}:a}}:side:g")
+    assert side["entries-added"] < 3 + 3 * window
+
+
 async def test_delays_are_kept_by_the_server(url: str, plain: Any, own_token: str) -> None:
     """A delayed message outlives its publisher, comes to groups and listeners in its time, and by whoever is there."""
     async with Bus(url, dead_letters="memory://") as bus:

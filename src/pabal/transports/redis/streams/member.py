@@ -25,6 +25,7 @@ _FORGET = 3_600_000
 _AT_ONCE = 1000
 """How many deliveries are ended or extended in one step, which holds up everybody else on the server."""
 
+_SIDE = 2
 _OURS = ord("1")
 
 
@@ -41,6 +42,7 @@ class Member:
         self._start = _position(start)
         self._both = (keys.stream, keys.side(group))
         self._all = (*self._both, keys.later_of(group), keys.waiting_of(group))
+        self._aside = False
         self._which = {key.encode(): which for which, key in enumerate(self._both, 1)}
 
     @property
@@ -53,16 +55,26 @@ class Member:
         await self._commands.run(_JOIN, self._both, (self._group, self._start, LISTENER))
 
     def reading(self, count: int, block: int) -> tuple[Word, ...]:
-        """The command that reads up to `count` entries of each stream, and waits `block` milliseconds for the first."""
-        words = ("XREADGROUP", "GROUP", self._group, self._name, "COUNT", count, "BLOCK", block, "STREAMS")
-        return (*words, *self._both, ">", ">")
+        """The command that reads up to `count` entries, and waits `block` milliseconds for the first.
+
+        The count is each stream's. Where the side stream had something, both get half of it, or it alone what there
+        is: what is read beyond the window would have to go back, and retries would wait behind any backlog.
+        """
+        words = ("XREADGROUP", "GROUP", self._group, self._name, "COUNT")
+        if not self._aside:
+            return (*words, count, "BLOCK", block, "STREAMS", *self._both, ">", ">")
+        if count > 1:
+            return (*words, count // 2, "BLOCK", block, "STREAMS", *self._both, ">", ">")
+        self._aside = False
+        return (*words, 1, "STREAMS", self._both[1], ">")
 
     def read(self, reply: list[Any]) -> list[Entry]:
-        """The entries of such a command's reply."""
+        """The entries of such a command's reply, those of the side stream first."""
         found: list[Entry] = []
-        for key, entries in reply:
+        for key, entries in reversed(reply):
             which = self._which[key]
             found += [Entry(Token(which, id, 1), fields) for id, fields in entries]
+        self._aside = bool(found) and found[0].token.which == _SIDE
         return found
 
     async def settle(self, settled: Sequence[Settled]) -> list[Settlement]:
