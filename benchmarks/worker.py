@@ -7,17 +7,24 @@ import asyncio
 from benchmarks.load import BATCH, CHANNEL, GROUP, ORDERS, Order, Tally
 from pabal import Bus, Outgoing
 from pabal.runtime.crew import Crew
+from pabal.runtime.registering import Delivered
 
 KEYS = 1000
 """How many keys the messages of an ordered group have: ten batches of one each, and then the same again."""
 
 
 def count_orders(
-    bus: Bus, tally: Tally, *, channel: str = CHANNEL, concurrency: int = 1, ordered: bool = False
+    bus: Bus,
+    tally: Tally,
+    *,
+    channel: str = CHANNEL,
+    concurrency: int = 1,
+    ordered: bool = False,
+    delivery: Delivered = "at-least-once",
 ) -> None:
     """Register the handler."""
 
-    @bus.handler(channel, group=GROUP, concurrency=concurrency, ordered=ordered)
+    @bus.handler(channel, group=GROUP, concurrency=concurrency, ordered=ordered, delivery=delivery)
     async def note(order: Order) -> None:
         tally.note(order)
 

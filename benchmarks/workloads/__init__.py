@@ -9,6 +9,7 @@ from benchmarks.workloads import (
     latency,
     memory,
     memory_cpu,
+    redis_streams,
     sqlite_drain,
     sqlite_live,
     sqlite_publish,
@@ -23,4 +24,5 @@ WORKLOADS: tuple[Workload, ...] = (
     latency.WORKLOAD,
     idle.WORKLOAD,
     large_backlog.WORKLOAD,
+    redis_streams.WORKLOAD,
 )
