@@ -15,7 +15,8 @@ from rich.console import Console
 from pabal import PabalError
 from tests.faults.scenario import Broken, Scenario, perform
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.subject import SUBJECTS, NotRun, Setting, Subject
+from tests.faults.subject import NotRun, Setting, Subject
+from tests.faults.subjects import SUBJECTS
 from tests.faults.table import Row, print_table
 from tests.servers.packages import left_out
 
@@ -47,7 +48,7 @@ async def run(subject: str, scenario: Scenario, setting: Setting, *, times: int,
     """Play one; None: it does not fit what is under test."""
     name = f"{subject} {scenario.name}"
     try:
-        account = await perform(scenario, setting, times=times, seed=seed)
+        account = await perform(scenario, setting, times=times, seed=seed, lasting=scenario.lasting)
     except NotRun as reason:
         return Row(name, not_run=str(reason))
     except Broken as broken:
@@ -72,6 +73,10 @@ async def main() -> int:
     console.print(f"seed {options.seed}", highlight=False)
     rows: list[Row] = []
     for name, setting in subjects.items():
+        version = name.rpartition("@")[2]
+        if version in without:
+            rows.append(Row(name, left_out=f"as WITHOUT says: {version}"))
+            continue
         for scenario in SCENARIOS:
             if scenario.name not in options.only or scenario.subject not in (None, name):
                 continue

@@ -17,7 +17,8 @@ class Account(msgspec.Struct, kw_only=True):
     Attributes:
         intended: how many were to be published.
         acknowledged: how many `publish` has returned for.
-        refused: how many it raised for.
+        refused: how many it raised for, saying that they were not taken.
+        unknown: how many it raised PublishTimeout for, which says that they may have been taken.
         handled: how many were handled at least once.
         duplicates: how often one was handled again.
         dead: how many dead letters there are.
@@ -31,6 +32,7 @@ class Account(msgspec.Struct, kw_only=True):
     intended: int = 0
     acknowledged: int = 0
     refused: int = 0
+    unknown: int = 0
     handled: int = 0
     duplicates: int = 0
     dead: int = 0
@@ -45,7 +47,12 @@ class Account(msgspec.Struct, kw_only=True):
 
     def number(self, name: str) -> int:
         """One of these counts, or of what was seen."""
-        counts = {"acknowledged": self.acknowledged, "refused": self.refused, "duplicates": self.duplicates}
+        counts = {
+            "acknowledged": self.acknowledged,
+            "refused": self.refused,
+            "failed": self.refused + self.unknown,
+            "duplicates": self.duplicates,
+        }
         return counts.get(name, self.seen.get(name, 0))
 
 
@@ -69,6 +76,8 @@ class Book:
                     if entry.id in self.intended:
                         self.strange.append(f"{entry.id} was intended twice")
                     self.intended[entry.id] = entry
+                case "late":
+                    self.strange.append(f"{entry.id} was not published within its timeout, and nobody was told so")
                 case "begun":
                     self.begun.append(entry)
                 case "handled":
@@ -96,6 +105,7 @@ class Book:
             intended=len(self.intended),
             acknowledged=len(self.acknowledged()),
             refused=sum(entry.what == "refused" for entry in self.ended.values()),
+            unknown=sum(entry.what == "unknown" for entry in self.ended.values()),
             handled=len(self.handled),
             duplicates=sum(len(entries) - 1 for entries in self.handled.values()),
             dead=dead.total(),

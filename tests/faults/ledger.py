@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-What = Literal["intended", "acknowledged", "refused", "unknown", "begun", "handled"]
+What = Literal["intended", "acknowledged", "refused", "unknown", "late", "begun", "handled"]
 Fate = Literal["handle", "fail", "reject", "hold"]
 """What a handler is to do with a message: handle it, fail on it once, reject it, or hold it until it is let go."""
 
@@ -22,7 +22,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         what: ``intended`` before publish is called; then ``acknowledged``, ``refused`` (an error says it was not taken)
-            or ``unknown`` (a timeout); ``begun`` and ``handled`` in a handler, before it returns.
+            or ``unknown`` (a timeout), and ``late`` beside it when that took longer than it may; ``begun`` and ``handled`` in a handler, before it returns.
         id: the message's.
         who: which process, by its name and number, as ``worker-2.1``.
         key: the key it is published under.

@@ -27,6 +27,7 @@ class Task(msgspec.Struct, frozen=True):
         ordered: whether the group is.
         grace: the bus's, in seconds.
         patient: hold every message, not just those that are to be held.
+        dead_letters: the box, where the transport keeps none.
     """
 
     who: str
@@ -37,3 +38,4 @@ class Task(msgspec.Struct, frozen=True):
     ordered: bool = False
     grace: float = 30.0
     patient: bool = False
+    dead_letters: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,11 @@ class Player:
     def errors(self) -> str:
         """What it has written to its standard error."""
         return self._errors.read_text()
+
+    def memory(self) -> int:
+        """Bytes of memory that it uses."""
+        told = subprocess.run(["ps", "-o", "rss=", "-p", str(self.pid)], capture_output=True, check=True)
+        return int(told.stdout) * 1024
 
     async def kill(self) -> None:
         """SIGKILL; returns once it is gone."""

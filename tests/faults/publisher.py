@@ -12,6 +12,7 @@ import asyncio
 import random
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,12 @@ from tests.faults.orders import Errand
 LANES = 3
 KEYS = 8
 """Keys of each lane: enough for every member of an ordered group to own some."""
+
+TIMEOUT = 5.0
+"""Seconds in which each call is to succeed or to fail."""
+
+LATE = 2.0
+"""Seconds beyond them after which it was too late, on a busy machine too."""
 
 PAUSE = 0.02
 """Seconds between two calls of one lane, so that the machine has time for the workers."""
@@ -56,6 +63,7 @@ class Publisher:
         for errand in errands:
             self._ledger.note("intended", errand.id, key=key, fate=errand.fate)
         ids = [errand.id for errand in errands]
+        started = time.monotonic()
         try:
             await self._send(errands, key)
         except PublishTimeout as error:
@@ -68,12 +76,15 @@ class Publisher:
             self._ledger.failed("refused", *ids, error=error)
         else:
             self._ledger.note("acknowledged", *ids)
+        if time.monotonic() - started > TIMEOUT + LATE:
+            self._ledger.note("late", *ids)
 
     async def _send(self, errands: Sequence[Errand], key: str) -> None:
         if len(errands) == 1:
-            await self._bus.publish(self._channel, errands[0], id=errands[0].id, key=key)
+            await self._bus.publish(self._channel, errands[0], id=errands[0].id, key=key, timeout=TIMEOUT)
         else:
-            await self._bus.publish_many(self._channel, [Outgoing(errand, id=errand.id, key=key) for errand in errands])
+            outgoing = [Outgoing(errand, id=errand.id, key=key) for errand in errands]
+            await self._bus.publish_many(self._channel, outgoing, timeout=TIMEOUT)
 
     def _errand(self) -> Errand:
         (fate,) = self._chance.choices(FATES, [96, 2, 2])

@@ -25,6 +25,7 @@ class Scenario:
         what: what is done, in a line.
         play: does it so many times, to a scene in which nobody plays yet; the account is made afterwards.
         full: how often `make faults` does it; `make test` does it once.
+        lasting: for how many seconds at least each trouble lasts in `make faults`.
         ordered: whether the workers' group is.
         least: what has to have been seen for each time, by its name in the account; so that nothing passes that never
             happened.
@@ -38,6 +39,7 @@ class Scenario:
     what: str
     play: Callable[[Scene, int], Awaitable[None]]
     full: int
+    lasting: float = 0.0
     ordered: bool = False
     least: Mapping[str, int] = field(default_factory=dict)
     subject: str | None = None
@@ -46,8 +48,8 @@ class Scenario:
     needs: str | None = None
 
     def fits(self, subject: Subject) -> bool:
-        """Whether the subject has what this does harm to."""
-        return self.wants is None or getattr(subject, self.wants) is not None
+        """Whether the subject has what this does harm to, and can do what is asked of it."""
+        return (self.wants is None or getattr(subject, self.wants) is not None) and (subject.orders or not self.ordered)
 
 
 class Broken(Exception):
@@ -60,16 +62,22 @@ class Broken(Exception):
         self.account = account
 
 
-async def perform(scenario: Scenario, setting: Setting, *, times: int, seed: str) -> Account | None:
+async def perform(
+    scenario: Scenario, setting: Setting, *, times: int, seed: str, lasting: float = 0.0
+) -> Account | None:
     """Play it and judge; None: it does not fit the subject. Raises NotRun, Broken, and AssertionError.
 
+    Each trouble that it makes lasts for so many seconds at least (`lasting`).
     When something is wrong, the folder with the ledger, the logs and the box stays.
     """
     started = time.monotonic()
     with folder_that_stays() as folder, (scenario.setting or setting)(folder) as subject:
         if not scenario.fits(subject):
             return None
-        scene = Scene(subject, folder, seed=f"{seed} {scenario.name}", ordered=scenario.ordered)
+        if scenario.wants == "proxy":
+            subject = subject.behind_proxy()
+        chance = f"{seed} {scenario.name}"
+        scene = Scene(subject, folder, seed=chance, ordered=scenario.ordered, lasting=lasting)
         try:
             await scenario.play(scene, times)
             account = await scene.end()

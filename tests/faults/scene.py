@@ -44,11 +44,12 @@ class Drained(msgspec.Struct):
 class Scene:
     """What a scenario works with; made by `scene`."""
 
-    def __init__(self, subject: Subject, folder: Path, *, seed: str, ordered: bool) -> None:
+    def __init__(self, subject: Subject, folder: Path, *, seed: str, ordered: bool, lasting: float = 0.0) -> None:
         self.subject = subject
         self.folder = folder
         self.chance = random.Random(seed)  # noqa: S311 - chance, not secrets
         self.ordered = ordered
+        self.lasting = lasting
         self.book = Book()
         self.seen: Counter[str] = Counter()
         self.workers: list[Player] = []
@@ -75,6 +76,7 @@ class Scene:
             ordered=self.ordered,
             grace=grace,
             patient=patient,
+            dead_letters=self.subject.dead_letters,
         )
         command = [sys.executable, "-m", "pabal", "worker", "tests.faults.worker:bus", "--json"]
         player = self._player(name, command, '"running"', FAULTS=msgspec.json.encode(task).decode())
@@ -118,7 +120,7 @@ class Scene:
         """Publish a message that its handler holds until `go` is there; returns its id, and the worker that has it."""
         errand = Errand(f"scenario-{next(self._errands)}", "hold")
         self._ledger.note("intended", errand.id, key=errand.id, fate=errand.fate)
-        async with Bus(self.subject.url) as bus:
+        async with self._bus() as bus:
             await bus.publish(self.channel, errand, id=errand.id, key=errand.id)
         self._ledger.note("acknowledged", errand.id)
         await self.until(lambda: self.begun_by(errand.id) is not None, f"{errand.id} is begun")
@@ -194,8 +196,11 @@ class Scene:
                 await asyncio.sleep(0.1)
 
     async def _letters(self) -> list[DeadLetter]:
-        async with Bus(self.subject.url) as bus:
+        async with self._bus() as bus:
             return [letter async for letter in bus.dead_letters.list(channel=self.channel)]
+
+    def _bus(self) -> Bus:
+        return Bus(self.subject.url, dead_letters=self.subject.dead_letters)
 
     async def close(self) -> None:
         """End every process that is left."""

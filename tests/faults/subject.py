@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -30,7 +30,7 @@ class Server(Protocol):
 
 
 class Proxy(Protocol):
-    """A port before the server's, which the URL names. Each call returns once it is so."""
+    """A port before the server's. Each call returns once it is so."""
 
     def stall(self) -> None:
         """Be a black hole."""
@@ -46,14 +46,24 @@ class Subject:
     Attributes:
         url: the transport's.
         server: the process behind it; None: it is embedded, or nobody may harm it.
-        proxy: the port that the URL names, before the server's; None: there is none.
+        proxy: a port before the server's; None: there is none.
+        proxied: the URL that names this port.
+        dead_letters: the box, where the transport keeps none.
+        orders: whether it keeps the order of a key.
         environment: further variables for the processes.
     """
 
     url: str
     server: Server | None = None
     proxy: Proxy | None = None
+    proxied: str = ""
+    dead_letters: str | None = None
+    orders: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def behind_proxy(self) -> Subject:
+        """The same, reached through the proxy."""
+        return replace(self, url=self.proxied)
 
     @property
     def lease(self) -> float:
@@ -73,7 +83,3 @@ class NotRun(Exception):
 def embedded(folder: Path) -> Iterator[Subject]:
     """A message box in a file of this folder."""
     yield Subject(f"sqlite:///{folder / 'box.db'}?lease={LEASE:g}")
-
-
-SUBJECTS: Mapping[str, Setting] = {"sqlite": embedded}
-"""What `make faults` puts under the harness."""

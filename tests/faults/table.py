@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.faults.account import Account
 
-COUNTS = ("intended", "acknowledged", "refused", "handled", "duplicates", "dead")
+COUNTS = ("intended", "acknowledged", "refused", "unknown", "handled", "duplicates", "dead")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ from tests.faults.waiting import until
 task = msgspec.json.decode(os.environ["FAULTS"], type=Task)
 ledger = Ledger(Path(task.ledger), task.who)
 go = Path(task.go)
-bus = Bus(name=task.who, grace=task.grace, retry=Backoff(attempts=5, first=0.02, most=0.2))
+bus = Bus(
+    name=task.who,
+    dead_letters=task.dead_letters,
+    grace=task.grace,
+    retry=Backoff(attempts=5, first=0.02, most=0.2),
+)
 
 
 @bus.handler(task.channel, group=task.group, concurrency=4, ordered=task.ordered, on_dead="continue")

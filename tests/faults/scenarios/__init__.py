@@ -5,13 +5,14 @@ from __future__ import annotations
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios.freezes import freeze
 from tests.faults.scenarios.full_disks import full_disk, limitable, refused_writes, small_disk
-from tests.faults.scenarios.kills import kill_all_at_once, kill_one_by_one
-from tests.faults.scenarios.outages import freeze_server, kill_server, stall_proxy
+from tests.faults.scenarios.kills import kill_all_at_once, kill_in_hand, kill_one_by_one
+from tests.faults.scenarios.outages import freeze_server, kill_server, stall_proxy, take_server_away
 from tests.faults.scenarios.terms import terminate
 
 # What has to have been seen each time.
 KILLS = {"workers killed": 2, "publishers killed": 1, "acknowledged": 10}
 FENCED = {"frozen": 1, "fenced": 1, "duplicates": 1}
+FAILED = {"troubles": 1, "failed": 6}
 REFUSED = {"troubles": 1, "refused": 20}
 
 SCENARIOS = (
@@ -26,6 +27,7 @@ SCENARIOS = (
         least={"all killed": 1},
         ordered=True,
     ),
+    Scenario("kill-in-hand", "kill -9 in the middle of a message", kill_in_hand, full=5, least={"taken over": 1}),
     Scenario("freeze", "SIGSTOP of a worker beyond its lease, then SIGCONT", freeze, full=5, least=FENCED),
     Scenario("freeze-ordered", "the same, in an ordered group", freeze, full=5, least=FENCED, ordered=True),
     Scenario(
@@ -55,7 +57,39 @@ SCENARIOS = (
         setting=limitable,
         needs="prlimit",
     ),
-    Scenario("kill-server", "kill -9 of the server, then another start", kill_server, full=5, wants="server"),
-    Scenario("freeze-server", "SIGSTOP of the server, then SIGCONT", freeze_server, full=3, wants="server"),
-    Scenario("stall", "the server's port becomes a black hole", stall_proxy, full=3, wants="proxy"),
+    Scenario(
+        "kill-server",
+        "kill -9 of the server under load, and another start",
+        kill_server,
+        full=5,
+        least={"server killed": 1, "acknowledged": 40},
+        wants="server",
+    ),
+    Scenario(
+        "server-away",
+        "kill -9 of the server, and another start after 30 s",
+        take_server_away,
+        full=2,
+        lasting=30.0,
+        least=FAILED,
+        wants="server",
+    ),
+    Scenario(
+        "freeze-server",
+        "SIGSTOP of the server for 20 s, then SIGCONT",
+        freeze_server,
+        full=2,
+        lasting=20.0,
+        least=FAILED,
+        wants="server",
+    ),
+    Scenario(
+        "stall",
+        "the server's port is a black hole for 20 s",
+        stall_proxy,
+        full=2,
+        lasting=20.0,
+        least=FAILED,
+        wants="proxy",
+    ),
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tests.faults.player import Player
 from tests.faults.scene import Scene
 
 LONGEST = 0.3
 """Seconds: a victim is killed at a random moment of so long, once it was seen to work."""
+
+LEASES = 2
+"""What a killed worker had is with another after so many at most."""
 
 
 async def kill_one_by_one(scene: Scene, times: int) -> None:
@@ -37,6 +41,23 @@ async def kill_all_at_once(scene: Scene, times: int) -> None:
         await asyncio.gather(*(scene.kill(player) for player in (*scene.workers, *scene.publishers)))
         scene.seen["all killed"] += 1
         await scene.crew()
+
+
+async def kill_in_hand(scene: Scene, times: int) -> None:
+    """Kill a worker in the middle of a message: another is handed it in time, as the next attempt."""
+    await scene.crew()
+    for _ in range(times):
+        scene.go.unlink(missing_ok=True)
+        id, worker = await scene.hold()
+        await scene.kill(worker)
+        killed = time.monotonic()
+        await scene.until(lambda: id in scene.book.handled, f"another handles {id}")  # noqa: B023 - awaited here
+        took = time.monotonic() - killed
+        assert took < LEASES * scene.subject.lease, f"{id} came to another after {took:.1f} s"
+        attempts = [entry.attempt for entry in scene.book.handled[id]]
+        assert attempts == [2], f"{id} was handled as attempts {attempts}"
+        scene.seen["taken over"] += 1
+        await replace(scene, "worker", worker)
 
 
 async def replace(scene: Scene, kind: str, victim: Player) -> None:
