@@ -13,12 +13,12 @@ from typing import Any, cast
 
 from nats import errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from pabal.model.address import Address
 from pabal.model.errors import ConnectionFailed
 from pabal.transports.nats.options import ServerOptions, servers, tls
+from pabal.transports.nats.received import Received
 
 log = logging.getLogger("pabal.nats")
 
@@ -31,7 +31,7 @@ _FAREWELL = 2.0
 _PIECE = 256 * 1024
 """Bytes that are sent before the socket is waited for."""
 
-Receive = Callable[[Msg], None]
+Receive = Callable[[Received], None]
 Lost = Callable[[], None]
 
 
@@ -237,7 +237,7 @@ class Connection:
             async with asyncio.timeout(_FAREWELL):
                 await self._client.close()
 
-    def _receive(self, received: Msg) -> None:
+    def _receive(self, received: Received) -> None:
         kind, _, rest = received.subject[len(self.inbox) + 1 :].partition(".")
         if kind == "b":
             passed = self._barriers.get(rest)
@@ -300,6 +300,13 @@ class _Client(Client):
             raise errors.SecureConnWantedError
         return super()._connect_command()
 
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        # Every subscription here has a sink, which takes a message as it is: nothing is read that nobody asks for.
+        subscription = self._subs.get(sid)
+        sink = None if subscription is None else subscription._future  # noqa: SLF001
+        if sink is not None:
+            sink.set_result(Received(subject.decode(), reply.decode(), data, headers))
+
 
 class _Sink:
     """What a subscription takes for the future of its only message."""
@@ -309,13 +316,6 @@ class _Sink:
 
     def cancelled(self) -> bool:
         return False
-
-
-def check_cancelled() -> None:
-    """Raise CancelledError in a task that is being cancelled: the client swallows a cancellation while it flushes."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _text(error: Exception | None) -> str:

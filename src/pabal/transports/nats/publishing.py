@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from nats import errors
-
-from pabal.model.errors import CapabilityError, CodecError, ConnectionFailed, MessageTooLarge, PublishTimeout
+from pabal.model.errors import CapabilityError, ConnectionFailed, MessageTooLarge, PabalError, PublishTimeout
 from pabal.model.transport import Post, Receipt
-from pabal.transports.nats.connection import Connection, check_cancelled
+from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.received import STATUS, Received
 from pabal.transports.nats.subjects import PROBE, Subjects
-from pabal.transports.nats.wire import headers_of, size
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.wire import encoded, frame
 
 NOBODY = "503"
+_AT_ONCE = 1_000
+"""Pieces that are sent before the socket is waited for, and bytes."""
+_PIECE = 256 * 1024
 
 
 class Publishing:
@@ -38,56 +36,50 @@ class Publishing:
 
         Raises ConnectionFailed when none of them was sent.
         """
-        client = await self._connection.ready()
-        most = client.max_payload
+        await self._connection.ready()
         batch = str(self._number)
         self._number += 1
         nobody = self._batches[batch] = set()
-        probe = f"{self._probe}.{batch}."
         refused: dict[int, Receipt] = {}
-        sent = 0
+        frames: list[bytes] = []
+        size = 0
+        sent = False
         try:
             for index, post in enumerate(posts):
-                message = post.message
-                if post.due is not None:
-                    refused[index] = Receipt(message.id, error=CapabilityError("NATS keeps no message for later"))
-                    continue
                 try:
-                    headers = headers_of(post)
-                except CodecError as error:
-                    refused[index] = Receipt(message.id, error=error)
+                    frames += self._frame(post, f"{self._probe}.{batch}.{index}")
+                except PabalError as error:
+                    refused[index] = Receipt(post.message.id, error=error)
                     continue
-                if len(message.body) > self._max_body or size(headers) + len(message.body) > most:
-                    refused[index] = Receipt(
-                        message.id,
-                        error=MessageTooLarge(
-                            f"the body has {len(message.body)} bytes; {self._max_body} are the most here"
-                        ),
-                    )
-                    continue
-                sent += 1
-                await client.publish(self._subjects.of(message.channel), message.body, f"{probe}{index}", headers)
-                check_cancelled()
+                sent = True
+                size += len(post.message.body)
+                if len(frames) > _AT_ONCE or size > _PIECE:
+                    self._connection.write(b"".join(frames))
+                    frames.clear()
+                    size = 0
+                    await self._connection.flow()
             if sent:
-                await self._connection.barrier()
-        except (errors.Error, OSError, ConnectionFailed) as error:
-            if sent <= 1 and len(posts) == 1:
-                unknown = PublishTimeout(
-                    f"the connection was lost, and the message may or may not have been sent: {error}"
-                )
-            else:
-                unknown = PublishTimeout(
-                    f"the connection was lost, and messages may or may not have been sent: {error}"
-                )
+                await self._connection.answered(b"".join(frames), "", b"")
+        except ConnectionFailed as error:
+            unknown = PublishTimeout(f"the connection was lost, and what was sent may or may not be there: {error}")
             return [refused.get(index) or Receipt(post.message.id, error=unknown) for index, post in enumerate(posts)]
         finally:
             del self._batches[batch]
-        return [
-            refused.get(index) or Receipt(post.message.id, routed=index not in nobody)
-            for index, post in enumerate(posts)
-        ]
+        if not refused and not nobody:
+            return [Receipt(post.message.id, True) for post in posts]
+        return [refused.get(index) or Receipt(post.message.id, index not in nobody) for index, post in enumerate(posts)]
 
-    def _nobody(self, received: Msg) -> None:
+    def _frame(self, post: Post, reply: str) -> tuple[bytes, ...]:
+        """A post as the client sends it; raises CodecError, MessageTooLarge and CapabilityError."""
+        message = post.message
+        if post.due is not None:
+            raise CapabilityError("NATS keeps no message for later")
+        headers = encoded(post)
+        if len(message.body) > self._max_body or len(headers) + len(message.body) > self._connection.max_payload:
+            raise MessageTooLarge(f"the body has {len(message.body)} bytes; {self._max_body} are the most here")
+        return frame(self._subjects.of(message.channel), reply, headers, message.body)
+
+    def _nobody(self, received: Received) -> None:
         if not is_nobody(received):
             return  # somebody took the reply subject for a request's
         batch, _, index = received.subject[len(self._probe) + 1 :].partition(".")
@@ -96,6 +88,6 @@ class Publishing:
             nobody.add(int(index))
 
 
-def is_nobody(received: Msg) -> bool:
+def is_nobody(received: Received) -> bool:
     """Whether the server says that nobody is subscribed to what was sent."""
-    return not received.data and received.headers is not None and received.headers.get("Status") == NOBODY
+    return not received.data and received.headers.get(STATUS) == NOBODY

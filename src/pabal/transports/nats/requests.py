@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import MessageTooLarge, PabalError
@@ -11,10 +10,8 @@ from pabal.model.message import Message, new_id
 from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.publishing import is_nobody
-from pabal.transports.nats.wire import encode_headers, frame, headers_of, message_of
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.received import Received
+from pabal.transports.nats.wire import encoded, frame, message_of
 
 
 class Requesting:
@@ -27,7 +24,7 @@ class Requesting:
     def replies(self, receive: Callable[[str, Message | None], None]) -> str:
         """The way back: a branch of this connection's private inbox."""
 
-        def answered(received: Msg) -> None:
+        def answered(received: Received) -> None:
             receive(received.subject, None if is_nobody(received) else self._message(received))
 
         return self._connection.branch("r", answered)
@@ -48,12 +45,12 @@ class Requesting:
         self._write(answer.channel, "", answer)
 
     def _write(self, subject: str, reply: str, message: Message) -> None:
-        headers = encode_headers(headers_of(Post(message)))
+        headers = encoded(Post(message))
         if len(headers) + len(message.body) > self._connection.max_payload:
             raise MessageTooLarge(
                 f"the body has {len(message.body)} bytes; the server takes {self._connection.max_payload} with headers"
             )
         self._connection.write(b"".join(frame(subject, reply, headers, message.body)))
 
-    def _message(self, received: Msg) -> Message:
+    def _message(self, received: Received) -> Message:
         return message_of(received.subject, received, id=new_id(), arrived=utc(self._clock.time()))

@@ -14,11 +14,11 @@ from pabal.model.message import new_id
 from pabal.model.outcome import Reason, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.received import Received
 from pabal.transports.nats.subjects import Subjects, queue
 from pabal.transports.nats.wire import is_for, message_of, redrive_of
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as Interest
 
 log = logging.getLogger("pabal.nats")
@@ -51,9 +51,9 @@ class NatsSubscription:
         self._clock = clock
         self._on_close = closed
         self._interest: Interest | None = None
-        self._came: deque[Msg] = deque()
+        self._came: deque[Received] = deque()
         self._waiting: asyncio.Future[None] | None = None
-        self._spilt: list[Msg] = []
+        self._spilt: list[Received] = []
         self._lost = 0
         self._spilling: asyncio.Task[None] | None = None
         self._closed = False
@@ -107,7 +107,7 @@ class NatsSubscription:
             left, self._came = self._came, deque()
             await self._hand_back(list(left), "abandoned")
 
-    def _take(self, received: Msg) -> None:
+    def _take(self, received: Received) -> None:
         if self._closed or not is_for(received, self._group):
             return
         if len(self._came) >= self._overflow:
@@ -137,12 +137,12 @@ class NatsSubscription:
                 lost,
             )
 
-    async def _hand_back(self, received: Sequence[Msg], reason: Reason) -> None:
+    async def _hand_back(self, received: Sequence[Received], reason: Reason) -> None:
         """Let somebody look after messages that are not handed out here."""
         if self._source.on_undelivered is not None:
             await self._source.on_undelivered([self._delivery(each) for each in received], reason)
 
-    def _delivery(self, received: Msg) -> Delivery:
+    def _delivery(self, received: Received) -> Delivery:
         message = message_of(
             self._subjects.channel(received.subject), received, id=new_id(), arrived=utc(self._clock.time())
         )

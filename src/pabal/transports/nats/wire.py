@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 from msgspec.structs import replace
 
-from pabal.model.attributes import percent_decode, percent_encode
+from pabal.model.attributes import is_safe, moment, percent_decode, percent_encode, rfc3339
 from pabal.model.cloudevents import foreign, from_binary, to_binary
 from pabal.model.errors import CodecError
 from pabal.model.message import Message
+from pabal.model.names import MAX_ID
 from pabal.model.outcome import Failure
 from pabal.model.transport import GroupId, Post
+from pabal.transports.nats.received import Received, parse
 from pabal.transports.nats.subjects import PROBE, queue
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
 
 GROUP = "pabal-group"
 """The one group that a post is for, by the name of its queue group; the others pass it by."""
@@ -30,10 +29,15 @@ ERRORS = "pabal-errors"
 ONCE = "Nats-Msg-Id"
 """By which a stream tells a message that comes twice."""
 
+_GROUP, _DUE, _REDRIVE = GROUP.encode(), DUE.encode(), REDRIVE.encode()
+_ATTEMPT, _ERRORS = ATTEMPT.encode(), ERRORS.encode()
+"""Looked for before any header is read: hardly a message has them."""
+
 _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(tuple[Failure, ...]).decode
-_LINE = 4  # a colon, a space, and the end of the line
-_FRAME = 12 + 2  # the version's line and the empty one at the end
+_COMMON = {"ce-specversion", "ce-source", "ce-type", "content-type"}
+_ID = b"\r\nce-id: "
+_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def headers_of(post: Post) -> dict[str, str]:
@@ -49,13 +53,16 @@ def headers_of(post: Post) -> dict[str, str]:
     return headers
 
 
-def stored_headers_of(post: Post) -> dict[str, str]:
+def stored_headers_of(post: Post) -> bytes:
     """The headers of a post to a stream, with the key by which it is kept once.
 
     What is sent again on purpose, and to one group alone, has a key of its own.
     """
+    message = post.message
+    once = message.id if is_safe(message.id) else percent_encode(message.id)
+    if post.group is None and not post.redrive and not post.attempt and not post.errors and post.due is None:
+        return encoded(post, f"{ONCE}: {once}\r\n")
     headers = headers_of(post)
-    once = percent_encode(post.message.id)
     if post.redrive:
         once = f"{once}#{post.redrive}"
     if post.group is not None:
@@ -68,13 +75,50 @@ def stored_headers_of(post: Post) -> dict[str, str]:
     if post.due is not None:
         headers[DUE] = repr(post.due)
     headers[ONCE] = once
-    return headers
+    return encode_headers(headers)
 
 
-def encode_headers(headers: dict[str, str]) -> bytes:
-    """Headers as they stand on the wire."""
+def encoded(post: Post, more: str = "") -> bytes:
+    """The headers of a post as they stand on the wire, with `more` lines behind them."""
+    message = post.message
+    if (
+        message.headers
+        or message.attributes
+        or post.group is not None
+        or post.redrive
+        or message.key is not None
+        or message.correlation_id is not None
+        or message.causation_id is not None
+        or message.expires is not None
+        or (fixed := _fixed(message.source, message.type or message.channel, message.content_type)) is None
+        or not is_safe(message.id)
+    ):
+        return encode_headers(headers_of(post), more)
+    # What nearly every message has, of which only two lines are its own.
+    return f"{fixed}ce-id: {message.id}\r\nce-time: {_written(message.time)}\r\n{more}\r\n".encode()
+
+
+@lru_cache(maxsize=1024)
+def _fixed(source: str, type: str, content_type: str | None) -> str | None:
+    """The lines of the headers that messages have in common; None: they are not written as they are."""
+    headers = to_binary(
+        Message(id="x", channel=type, source=source, type=type, content_type=content_type, time=_ANY_TIME), percent=True
+    )
+    if not is_safe(source) or not is_safe(type):
+        return None
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items() if name not in ("ce-id", "ce-time")]
+    return f"NATS/1.0\r\n{''.join(lines)}"
+
+
+@lru_cache(maxsize=64)
+def _written(time: datetime) -> str:
+    return rfc3339(time)
+
+
+def encode_headers(headers: dict[str, str], more: str = "") -> bytes:
+    """Headers as they stand on the wire, with `more` lines behind them."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"NATS/1.0\r\n{lines}\r\n".encode()
+    return f"NATS/1.0\r\n{lines}{more}\r\n".encode()
 
 
 def frame(subject: str, reply: str, headers: bytes, body: bytes) -> tuple[bytes, ...]:
@@ -83,32 +127,30 @@ def frame(subject: str, reply: str, headers: bytes, body: bytes) -> tuple[bytes,
     return f"HPUB {to} {len(headers)} {len(headers) + len(body)}\r\n".encode(), headers, body, b"\r\n"
 
 
-def carried(headers: dict[str, str]) -> tuple[int, tuple[Failure, ...]]:
+def carried(received: Received) -> tuple[int, tuple[Failure, ...]]:
     """The deliveries and the failures that a post carried along."""
+    if received.raw is None or (_ATTEMPT not in received.raw and _ERRORS not in received.raw):
+        return 0, ()
+    headers = received.headers
     attempt = headers.get(ATTEMPT, "")
     try:
         failures = _read(percent_decode(headers[ERRORS])) if ERRORS in headers else ()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, CodecError):
         failures = ()
     return int(attempt) if _is_number(attempt) else 0, failures
 
 
-def due_of(headers: dict[str, str] | None) -> float:
+def due_of(received: Received) -> float:
     """When a message is due, in seconds since the epoch; 0: at once."""
-    if not headers or DUE not in headers:
+    if received.raw is None or _DUE not in received.raw:
         return 0.0
     try:
-        return float(headers[DUE])
+        return float(received.headers.get(DUE, 0.0))
     except ValueError:
         return 0.0
 
 
-def size(headers: dict[str, str]) -> int:
-    """Bytes of headers on the wire; the server's limit counts them too."""
-    return _FRAME + sum(len(name) + len(value) + _LINE for name, value in headers.items())
-
-
-def message_of(channel: str, received: Msg, *, id: str, arrived: datetime) -> Message:
+def message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
     """The message that was received; `id` and `arrived` are for one that is no CloudEvent."""
     message = stored_message_of(channel, received, id=id, arrived=arrived)
     if received.reply and PROBE not in received.reply:
@@ -116,27 +158,70 @@ def message_of(channel: str, received: Msg, *, id: str, arrived: datetime) -> Me
     return message
 
 
-def stored_message_of(channel: str, received: Msg, *, id: str, arrived: datetime) -> Message:
+def stored_message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
     """As `message_of`, where the reply subject is not the publisher's but the server's."""
+    plain = None if received.raw is None else _plain(channel, received.raw, received.data)
+    if plain is not None:
+        return plain
     headers = received.headers
     try:
-        return from_binary(channel, headers or {}, received.data, percent=True, arrived=arrived)
+        return from_binary(channel, headers, received.data, percent=True, arrived=arrived)
     except CodecError:
-        content_type = next((value for name, value in (headers or {}).items() if name.lower() == "content-type"), None)
+        content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
         return foreign(channel, received.data, id=id, headers=headers, content_type=content_type, arrived=arrived)
 
 
-def is_for(received: Msg, group: GroupId | None) -> bool:
+def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
+    """The message of headers as `encoded` writes most of them; None: they are others."""
+    at = raw.find(_ID)
+    common = _common(raw[:at]) if at > 0 else None
+    if common is None:
+        return None
+    id, time, *rest = raw[at + len(_ID) :].decode("utf-8", "replace").split("\r\n")
+    if len(rest) != 2 and (len(rest) != 3 or not rest[0].startswith("Nats-Msg-Id: ")):
+        return None
+    when = _time(time[9:]) if time.startswith("ce-time: ") else None
+    if when is None or not is_safe(id) or not 0 < len(id) <= MAX_ID:
+        return None
+    return Message(
+        id=id,
+        channel=channel,
+        body=body,
+        content_type=common.content_type,
+        type=common.type,
+        source=common.source,
+        time=when,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _common(raw: bytes) -> Message | None:
+    """A message with the attributes that stand in these lines; None: there are others, or too few."""
+    headers = parse(raw)
+    if not {"ce-specversion", "ce-source", "ce-type"} <= headers.keys() <= _COMMON or not headers["ce-type"]:
+        return None
+    try:
+        return from_binary("x", {**headers, "ce-id": "x"}, b"", percent=True, arrived=_ANY_TIME)
+    except CodecError:
+        return None
+
+
+_time = lru_cache(maxsize=64)(moment)
+
+
+def is_for(received: Received, group: GroupId | None) -> bool:
     """Whether a message is for this group: for everybody, or for this one alone."""
+    if received.raw is None or _GROUP not in received.raw:
+        return True
     headers = received.headers
-    if not headers or GROUP not in headers:
+    if GROUP not in headers:
         return True
     return group is not None and headers[GROUP] == queue(group.source, group.name)
 
 
-def redrive_of(received: Msg) -> int:
+def redrive_of(received: Received) -> int:
     """How often a message was redriven."""
-    text = (received.headers or {}).get(REDRIVE, "")
+    text = (received.headers).get(REDRIVE, "")
     return int(text) if _is_number(text) else 0
 
 

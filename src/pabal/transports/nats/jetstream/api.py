@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from pabal.model.errors import ConnectionFailed, PabalError
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.publishing import is_nobody
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.received import Received
 
 NO_CONSUMER = 10014
 NO_MESSAGE = 10037
@@ -83,7 +81,7 @@ class Api:
         body = b"" if request is None else msgspec.json.encode(request)
         self._connection.write(b"PUB $JS.API.%s %s%d\r\n%s\r\n" % (call.encode(), reply.encode(), len(body), body))
 
-    def _receive(self, received: Msg) -> None:
+    def _receive(self, received: Received) -> None:
         take = self._waiting.pop(received.subject[len(self._inbox) + 1 :], None)
         if take is None:
             return

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.received import Received
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as Interest
 
 REQUESTS = "pabal-requests"
@@ -24,7 +24,7 @@ class Interests:
         self._connection = connection
         self._heard: dict[str, Interest] = {}
 
-    async def hear(self, subject: str, queue: str, receive: Callable[[Msg], None]) -> None:
+    async def hear(self, subject: str, queue: str, receive: Callable[[Received], None]) -> None:
         """Hear a subject, if it is not heard already."""
         if subject not in self._heard:
             self._heard[subject] = await self._connection.subscribe(subject, queue, receive)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from pabal.model.clock import Clock, Timer
 from pabal.model.outcome import Outcome, Settlement
 from pabal.transports.nats.jetstream.holding import Early, Held
 from pabal.transports.nats.jetstream.position import Position
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.received import Received
 
 
 class Copies:
@@ -27,7 +24,7 @@ class Copies:
     def __len__(self) -> int:
         return len(self._early)
 
-    def take(self, received: Msg, at: Position) -> Held:
+    def take(self, received: Received, at: Position) -> Held:
         """Hold what has come."""
         self.last = at.sequence
         return Held(received, at, 0.0)

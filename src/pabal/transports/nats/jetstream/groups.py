@@ -7,8 +7,6 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from pabal.model.clock import Clock, utc
 from pabal.model.dead import DeadLetter
 from pabal.model.errors import ConfigurationError
@@ -22,6 +20,7 @@ from pabal.transports.nats.jetstream.names import consumer_name
 from pabal.transports.nats.jetstream.purging import Purging
 from pabal.transports.nats.jetstream.records import Records
 from pabal.transports.nats.jetstream.streams import NANO, Stream, Streams
+from pabal.transports.nats.received import Received
 from pabal.transports.nats.subjects import Subjects
 from pabal.transports.nats.wire import redrive_of, stored_message_of
 
@@ -173,10 +172,8 @@ class Groups:
         return message, redrive_of(kept)
 
 
-def _kept(answer: Answer) -> Msg:
+def _kept(answer: Answer) -> Received:
     """A message of a stream, as one that was received."""
     message = answer["message"]
-    lines = b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")[1:]
-    headers = dict(line.split(": ", 1) for line in lines if ": " in line)
     body = b64decode(message.get("data", ""))
-    return Msg(None, subject=message["subject"], data=body, headers=headers or None)  # type: ignore[arg-type]  # no ack
+    return Received(message["subject"], "", body, b64decode(message.get("hdrs", "")))

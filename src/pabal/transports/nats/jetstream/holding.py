@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -17,9 +16,7 @@ from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.jetstream.position import Position
 from pabal.transports.nats.jetstream.records import Record, Records
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.received import Received
 
 _NANO = 1_000_000_000
 _SURE = 0.95
@@ -31,7 +28,7 @@ _ANSWER = 5.0
 class Held(msgspec.Struct, eq=False):
     """A delivery of the server's; `until` is when its lease is over, by the event loop's time."""
 
-    received: Msg
+    received: Received
     at: Position
     until: float
     record: Record | None = None
@@ -60,7 +57,7 @@ class Holding:
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, received: Msg, at: Position) -> Held:
+    def take(self, received: Received, at: Position) -> Held:
         """Hold what has come; what is held at the same position was lost by then."""
         held = self._held[at.sequence] = Held(received, at, asyncio.get_running_loop().time() + self._lease)
         return held

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.asked import MEMBERS
 from pabal.transports.nats.publishing import is_nobody
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from pabal.transports.nats.received import Received
 
 _QUIET = 0.3
 """Seconds without an answer after which no more is expected."""
@@ -57,7 +54,7 @@ class Members:
         self._connection.write(f"PUB {MEMBERS}.{stream}.{consumer} {self._inbox}.{asked.number} 0\r\n\r\n".encode())
         return asked
 
-    def _receive(self, received: Msg) -> None:
+    def _receive(self, received: Received) -> None:
         asked = self._asked.get(received.subject[len(self._inbox) + 1 :])
         if asked is None:
             return

@@ -18,7 +18,7 @@ from pabal.transports.nats.jetstream.names import consumer_name
 from pabal.transports.nats.jetstream.stored import NoStream, Outcome, Stored, Storing
 from pabal.transports.nats.jetstream.streams import Stream, Streams
 from pabal.transports.nats.subjects import Subjects
-from pabal.transports.nats.wire import encode_headers, stored_headers_of
+from pabal.transports.nats.wire import stored_headers_of
 
 
 class StreamPublishing:
@@ -106,7 +106,7 @@ class StreamPublishing:
 
     def _encoded(self, post: Post) -> tuple[str, bytes, bytes]:
         message = post.message
-        headers = encode_headers(stored_headers_of(post))
+        headers = stored_headers_of(post)
         size = len(message.body)
         if size > self.max_body or size + len(headers) > self._connection.max_payload:
             raise MessageTooLarge(f"the body has {size} bytes; {self.max_body} are the most here")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pabal.model.errors import PabalError
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.received import STATUS, Received
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as Interest
 
 _EXPIRES = 60.0
@@ -40,7 +40,7 @@ class Puller:
         self,
         connection: Connection,
         *,
-        take: Callable[[Msg], None],
+        take: Callable[[Received], None],
         over: Callable[[], None],
         disturbed: Callable[[], None],
         look: Look,
@@ -109,7 +109,7 @@ class Puller:
                 await self._connection.unsubscribe(self._interest)
                 await self._look(stream, consumer)
 
-    def _receive(self, generation: int, received: Msg) -> None:
+    def _receive(self, generation: int, received: Received) -> None:
         if received.reply:
             if generation == self._generation:
                 if self.coming:
@@ -120,8 +120,8 @@ class Puller:
         if generation != self._generation:
             return
         self._heard = asyncio.get_running_loop().time()
-        headers = received.headers or {}
-        status = headers.get("Status")
+        headers = received.headers
+        status = headers.get(STATUS)
         if status == _HEARTBEAT_CODE:
             return
         if status in _OVER and "Nats-Pending-Messages" in headers:

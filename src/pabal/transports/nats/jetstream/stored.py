@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from pabal.model.errors import MessageTooLarge, PabalError, PublishError, PublishTimeout
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.publishing import is_nobody
+from pabal.transports.nats.received import Received
 from pabal.transports.nats.wire import frame
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
 
 _MOST_AT_ONCE = 4_000
 """Messages on their way to the server; it refuses what is more than it has room for."""
@@ -111,7 +108,7 @@ class Storing:
             self._on_the_way -= len(messages)
             self._room.set()
 
-    def _receive(self, received: Msg) -> None:
+    def _receive(self, received: Received) -> None:
         number, _, index = received.subject[self._start :].partition(".")
         batch = self._batches.get(number)
         if batch is None:
@@ -136,7 +133,7 @@ class Storing:
 _PIECE = 256 * 1024
 
 
-def _outcome(received: Msg) -> Outcome:
+def _outcome(received: Received) -> Outcome:
     if is_nobody(received):
         return NoStream(f"no stream keeps {received.subject}")
     try:

@@ -7,12 +7,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import ConfigurationError, ConnectionFailed, PabalError
 from pabal.model.message import new_id
-from pabal.model.outcome import RELEASED, Failure, Outcome, Released, Retried, Settlement
+from pabal.model.outcome import RELEASED, Outcome, Released, Retried, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.asked import MEMBERS, REQUESTS, Interests
@@ -21,11 +20,9 @@ from pabal.transports.nats.jetstream.copies import Copies
 from pabal.transports.nats.jetstream.holding import Early, Held, Holding
 from pabal.transports.nats.jetstream.position import position
 from pabal.transports.nats.jetstream.pulling import Look, Puller
+from pabal.transports.nats.received import Received
 from pabal.transports.nats.subjects import Subjects, queue
 from pabal.transports.nats.wire import carried, due_of, is_for, message_of, redrive_of, stored_message_of
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
 
 log = logging.getLogger("pabal.nats")
 
@@ -75,7 +72,7 @@ class JetStreamSubscription:
         self._interests = Interests(connection)
         self._ready: deque[Held] = deque()
         self._looked_up: set[Held] = set()
-        self._requests: deque[Msg] = deque()
+        self._requests: deque[Received] = deque()
         self._too_much: list[tuple[Held, Outcome | Early]] = []
         self._waiting: asyncio.Future[None] | None = None
         self._wake: asyncio.Event = asyncio.Event()
@@ -192,7 +189,7 @@ class JetStreamSubscription:
             await self._interests.aclose()
         await self._on_close(self)
 
-    def _take(self, received: Msg) -> None:
+    def _take(self, received: Received) -> None:
         at = position(received.reply)
         if not is_for(received, self._group):
             if self._group is not None:
@@ -214,7 +211,7 @@ class JetStreamSubscription:
             self._arrived()
             return
         # The server forgets the delays of retries when it is started again; their records do not.
-        due = max(due_of(held.received.headers), 0.0 if held.record is None else held.record.due)
+        due = max(due_of(held.received), 0.0 if held.record is None else held.record.due)
         early = due - self._clock.time() if due else 0.0
         if early > 0:
             if not self._holding.wait(held, early, self._enter):
@@ -288,17 +285,17 @@ class JetStreamSubscription:
         else:
             await self._interests.leave(subject)
 
-    def _asked(self, received: Msg) -> None:
+    def _asked(self, received: Received) -> None:
         if len(self._requests) < _MOST_REQUESTS and not self._closed:
             self._requests.append(received)
             self._arrived()
 
-    def _tell(self, received: Msg) -> None:
+    def _tell(self, received: Received) -> None:
         if received.reply:
             told = b"%d" % len(self._holding)
             self._connection.write(b"PUB %s %d\r\n%s\r\n" % (received.reply.encode(), len(told), told))
 
-    def _request(self, received: Msg) -> Delivery:
+    def _request(self, received: Received) -> Delivery:
         channel = self._subjects.channel(received.subject[len(REQUESTS) + 1 :])
         return Delivery(message_of(channel, received, id=new_id(), arrived=utc(self._clock.time())))
 
@@ -311,10 +308,8 @@ class JetStreamSubscription:
             arrived=utc(int(at.stored) / _NANO),
         )
         attempt = at.delivered
-        errors: tuple[Failure, ...] = ()
-        if received.headers:
-            before, errors = carried(received.headers)
-            attempt += before
+        before, errors = carried(received)
+        attempt += before
         if record is not None:
             attempt -= record.released
             errors = (*errors, *record.failures)
