@@ -100,7 +100,7 @@ class BoxStore:
         """A transport to the file, which works in the process."""
 
         def writing(box: Box, *, failed: Callable[[], object]) -> InlineWriter:
-            writer = self._writers[process] = InlineWriter(box, failed=failed)
+            writer = self._writers[process] = InlineWriter(box, failed=failed, clock=self._clock)
             return writer
 
         transport = SqliteTransport(Address(self.url), clock=self._clock, writing=writing)
