@@ -5,10 +5,13 @@ from __future__ import annotations
 from benchmarks.measure import Workload
 from benchmarks.workloads import (
     idle,
+    jetstream,
     large_backlog,
     latency,
     memory,
     memory_cpu,
+    nats_core,
+    redis_pubsub,
     redis_streams,
     sqlite_drain,
     sqlite_live,
@@ -25,4 +28,7 @@ WORKLOADS: tuple[Workload, ...] = (
     idle.WORKLOAD,
     large_backlog.WORKLOAD,
     redis_streams.WORKLOAD,
+    redis_pubsub.WORKLOAD,
+    nats_core.WORKLOAD,
+    jetstream.WORKLOAD,
 )
