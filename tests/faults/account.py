@@ -20,8 +20,8 @@ class Account(msgspec.Struct, kw_only=True):
         refused: how many it raised for, saying that they were not taken.
         unknown: how many it raised PublishTimeout for, which says that they may have been taken.
         handled: how many were handled at least once.
-        duplicates: how often one was handled again.
-        dead: how many dead letters there are.
+        duplicates: how often one was handled again, or parked again where that is explained.
+        dead: how many are dead letters.
         lost: the acknowledged ones that were neither handled nor are dead letters.
         unexplained: whatever else must not be: a message that was handled and is dead, that nobody intended, that came
             although it was refused, that is out of order, that died of something else than it should.
@@ -97,8 +97,14 @@ class Book:
         """What was acknowledged and should be a dead letter."""
         return {id for id in self.acknowledged() if self.intended[id].fate == "reject"}
 
-    def judge(self, letters: Iterable[DeadLetter], *, ordered: bool, seen: Mapping[str, int]) -> Account:
-        """The account, once no process works any more."""
+    def judge(
+        self, letters: Iterable[DeadLetter], *, ordered: bool, seen: Mapping[str, int], apart: bool = False
+    ) -> Account:
+        """The account, once no process works any more.
+
+        Dead letters that are kept apart from the transport can be there twice, as handling can be: who parks one may
+        be killed, or have no answer, before the message is settled. That counts as a duplicate.
+        """
         letters = list(letters)
         dead = Counter(letter.message.id for letter in letters)
         return Account(
@@ -107,13 +113,14 @@ class Book:
             refused=sum(entry.what == "refused" for entry in self.ended.values()),
             unknown=sum(entry.what == "unknown" for entry in self.ended.values()),
             handled=len(self.handled),
-            duplicates=sum(len(entries) - 1 for entries in self.handled.values()),
-            dead=dead.total(),
+            duplicates=sum(len(entries) - 1 for entries in self.handled.values()) + (dead.total() - len(dead)) * apart,
+            dead=len(dead),
             lost=[id for id in self.acknowledged() if id not in self.handled and id not in dead],
             unexplained=[
                 *self.strange,
                 *self._astray(dead),
-                *self._wrongly_dead(letters, dead),
+                *self._wrongly_dead(letters),
+                *(() if apart else (f"{id} died {times} times" for id, times in dead.items() if times > 1)),
                 *(self._disorder() if ordered else ()),
             ],
             seen=dict(seen),
@@ -128,8 +135,7 @@ class Book:
             if id in self.handled and id in dead:
                 yield f"{id} was handled and is a dead letter"
 
-    def _wrongly_dead(self, letters: Iterable[DeadLetter], dead: Mapping[str, int]) -> Iterable[str]:
-        yield from (f"{id} died {times} times" for id, times in dead.items() if times > 1)
+    def _wrongly_dead(self, letters: Iterable[DeadLetter]) -> Iterable[str]:
         for letter in letters:
             intended = self.intended.get(letter.message.id)
             if letter.reason != "rejected" or (intended is not None and intended.fate != "reject"):

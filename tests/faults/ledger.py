@@ -22,7 +22,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         what: ``intended`` before publish is called; then ``acknowledged``, ``refused`` (an error says it was not taken)
-            or ``unknown`` (a timeout), and ``late`` beside it when that took longer than it may; ``begun`` and ``handled`` in a handler, before it returns.
+            or ``unknown`` (an error says that nobody knows), and ``late`` beside it when that took longer than it may;
+            ``begun`` and ``handled`` in a handler, before it returns.
         id: the message's.
         who: which process, by its name and number, as ``worker-2.1``.
         key: the key it is published under.

@@ -66,18 +66,23 @@ class Publisher:
         started = time.monotonic()
         try:
             await self._send(errands, key)
-        except PublishTimeout as error:
-            self._ledger.failed("unknown", *ids, error=error)
         except PublishError as error:
-            taken = [receipt.id for receipt in error.receipts if receipt.error is None]
-            self._ledger.note("acknowledged", *taken)
-            self._ledger.failed("refused", *(id for id in ids if id not in taken), error=error)
+            self._fail(ids, error)
         except ConnectionFailed as error:
             self._ledger.failed("refused", *ids, error=error)
         else:
             self._ledger.note("acknowledged", *ids)
         if time.monotonic() - started > TIMEOUT + LATE:
             self._ledger.note("late", *ids)
+
+    def _fail(self, ids: Sequence[str], error: PublishError) -> None:
+        errors = {receipt.id: receipt.error for receipt in error.receipts}
+        for id in ids:
+            why = errors.get(id, error)
+            if why is None:
+                self._ledger.note("acknowledged", id)
+            else:
+                self._ledger.failed("unknown" if isinstance(why, PublishTimeout) else "refused", id, error=why)
 
     async def _send(self, errands: Sequence[Errand], key: str) -> None:
         if len(errands) == 1:

@@ -74,10 +74,8 @@ async def perform(
     with folder_that_stays() as folder, (scenario.setting or setting)(folder) as subject:
         if not scenario.fits(subject):
             return None
-        if scenario.wants == "proxy":
-            subject = subject.behind_proxy()
-        chance = f"{seed} {scenario.name}"
-        scene = Scene(subject, folder, seed=chance, ordered=scenario.ordered, lasting=lasting)
+        place = subject.behind_proxy() if scenario.wants == "proxy" else subject
+        scene = Scene(place, folder, seed=f"{seed} {scenario.name}", ordered=scenario.ordered, lasting=lasting)
         try:
             await scenario.play(scene, times)
             account = await scene.end()

@@ -188,7 +188,8 @@ class Scene:
             self.book.strange.append(str(error))
         await asyncio.gather(*(self.stop(worker) for worker in tuple(self.workers)))
         self.book.enter(self._reading.more())
-        return self.book.judge(await self._letters(), ordered=self.ordered, seen=self.seen)
+        apart = self.subject.dead_letters is not None
+        return self.book.judge(await self._letters(), ordered=self.ordered, seen=self.seen, apart=apart)
 
     async def _until_dead(self, ids: set[str]) -> None:
         async with asyncio.timeout(PATIENCE):

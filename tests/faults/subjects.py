@@ -44,9 +44,5 @@ def subject_of(leg: Leg, scheme: str) -> Setting:
 
 SUBJECTS: Mapping[str, Setting] = {
     "sqlite": embedded,
-    **{
-        f"{scheme}@{leg.name}": subject_of(leg, scheme)
-        for server, scheme in DURABLE.items()
-        for leg in LEGS[server]
-    },
+    **{f"{scheme}@{leg.name}": subject_of(leg, scheme) for server, scheme in DURABLE.items() for leg in LEGS[server]},
 }

@@ -81,6 +81,22 @@ def test_what_must_not_be_is_unexplained(entries: list[Entry], letters: list[Dea
     assert not account.fine
 
 
+def test_two_letters_of_one_message_are_a_duplicate_where_they_are_kept_apart() -> None:
+    """Parked, and not settled any more: the message is rejected again by another worker."""
+    entries = published("r", fate="reject")
+    book = Book()
+    book.enter(entries)
+    account = book.judge([letter("r"), letter("r")], ordered=False, seen={}, apart=True)
+    assert account.fine
+    assert (1, 1) == (account.dead, account.duplicates)
+
+
+def test_who_was_too_late_is_told() -> None:
+    """A publish that took longer than its timeout is wrong, whatever it came to."""
+    account = judged([*published("a"), Entry("late", "a", "p"), *handled("a")])
+    assert ["a was not published within its timeout, and nobody was told so"] == account.unexplained
+
+
 def test_disorder_in_a_key_is_told_for_ordered_groups() -> None:
     """The first handlings of a key follow its publishing; a duplicate may come whenever it likes."""
     entries = [*published("a1", "a2", "a3", key="a"), *published("b1", key="b")]

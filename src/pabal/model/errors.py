@@ -6,7 +6,7 @@ PabalError
 ├── ConnectionFailed        the server or file cannot be reached, opened or written
 ├── CodecError              a value cannot be encoded, or a body not decoded to the wanted type
 ├── PublishError            not taken by the transport; ``receipts`` tell which messages failed
-│   ├── PublishTimeout      no answer in time: the outcome is unknown
+│   ├── PublishTimeout      no answer in time, or none any more: the outcome is unknown
 │   ├── MessageTooLarge     a body above the transport's limit
 │   └── Unrouted            nobody to take it, and the bus says ``unrouted="raise"``
 └── RequestError
@@ -56,7 +56,7 @@ class PublishError(PabalError):
 
 
 class PublishTimeout(PublishError):
-    """The transport gave no answer in time: the messages may or may not have been taken."""
+    """The transport gave no answer in time, or its connection broke before: the messages may or may not be taken."""
 
 
 class MessageTooLarge(PublishError):

@@ -262,10 +262,18 @@ def _seconds(name: str, value: object) -> float:
 
 
 def publish_error(errors: Sequence[PabalError], receipts: Sequence[Receipt]) -> PublishError:
-    """What is raised when these errors stand in these receipts."""
-    failed, text = len(errors), str(errors[0])
+    """What is raised when these errors stand in these receipts.
+
+    A kind of its own where all are of that kind: of an error of unknown outcome nobody may believe that it was none.
+    """
+    text, unknown = str(errors[0]), sum(isinstance(error, PublishTimeout) for error in errors)
     if len(receipts) > 1:
-        text = f"{failed} of {len(receipts)} messages were not taken, the first because: {text}"
+        refused = len(errors) - unknown
+        told = [f"{refused} of {len(receipts)} messages were not taken"] if refused else []
+        told += [f"{unknown} of {len(receipts)} messages may or may not have been taken"] if unknown else []
+        text = f"{' and '.join(told)}, the first because: {text}"
+    if unknown == len(errors):
+        return PublishTimeout(text, receipts=receipts)
     too_large = all(isinstance(error, MessageTooLarge) for error in errors)
     return (MessageTooLarge if too_large else PublishError)(text, receipts=receipts)
 
