@@ -46,7 +46,7 @@ def test_what_nobody_takes_is_told_as_it_is(lacks: str, said: str, altered: Prog
 
 def test_what_nobody_would_keep_is_not_published(altered: Program) -> None:
     """A transport that settles and keeps no dead letters is refused, with the way out."""
-    err = altered.outcome("publish", "altered://a?lacks=parks", "channel21", "ping", code=2)[1]
+    err = altered.outcome("publish", "altered://a?lacks=parks,groups", "channel21", "ping", code=2)[1]
     assert "dead_letters=" in err
 
 
