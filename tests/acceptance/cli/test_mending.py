@@ -270,7 +270,7 @@ def test_a_slow_redrive_can_be_interrupted(mending: Program) -> None:
     """What was sent stays sent, the rest stays dead, and it is said how many."""
     mending.run("publish", BOX, "late", "x", "--count", "5")
     mending.run("pull", BOX, "late", "--group", "g", "--wait", "0")
-    running = mending.start("dead", "redrive", BOX, "--all", "--rate", "0.5")
+    running = mending.start("dead", "redrive", BOX, "--all", "--rate", "0.01")
     running.line("sent to 1 receiver")
     running.process.send_signal(signal.SIGINT)
     assert "interrupted: 1 dead letter sent, the others stay" in running.end(1)[1]
