@@ -268,3 +268,29 @@ async def test_listeners_leave_nothing(jetstream: JetStreamTransport, plain: Cli
     assert 1 == (await api(plain, f"CONSUMER.NAMES.{stream}"))["total"]
     await listener.aclose()
     assert 0 == (await api(plain, f"CONSUMER.NAMES.{stream}"))["total"]
+
+
+async def test_what_others_give_up_is_a_dead_letter(
+    jetstream: JetStreamTransport, plain: Client, own_token: str
+) -> None:
+    """A message that a consumer of somebody else's got as often as it may, in a stream that is read here."""
+    await jetstream.subscribe(Source("todo.new", "save"))
+    stream = await stream_of(plain, f"{own_token}.todo.new")
+    config = {
+        "durable_name": "theirs",
+        "filter_subject": f"{own_token}.todo.new",
+        "ack_policy": "explicit",
+        "ack_wait": 200_000_000,
+        "max_deliver": 2,
+    }
+    await api(plain, f"CONSUMER.DURABLE.CREATE.{stream}.theirs", {"stream_name": stream, "config": config})
+    theirs = await plain.jetstream().pull_subscribe_bind(stream=stream, durable="theirs")
+    await jetstream.publish([post("todo.new", "a")])
+    for _ in range(2):
+        (message,) = await theirs.fetch(1, timeout=10)
+        await message.nak()
+    with pytest.raises(TimeoutError):
+        await theirs.fetch(1, timeout=1)
+    (buried,) = await take(await jetstream.subscribe(Source("dead-letters", "test", start="oldest")), 1)
+    assert b"a" == buried.message.body
+    assert "theirs" in buried.message.attributes["paballetter"]

@@ -176,7 +176,12 @@ class Connection:
         # client drops in silence.
         sink = cast("asyncio.Future[Any]", _Sink(receive))
         subscription = await client.subscribe(subject, queue=queue, future=sink)
-        await self.barrier()
+        try:
+            await self.barrier()
+        except BaseException:
+            with suppress(errors.Error, OSError):
+                await subscription.unsubscribe()
+            raise
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:

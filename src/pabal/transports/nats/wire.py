@@ -221,7 +221,9 @@ def is_for(received: Received, group: GroupId | None) -> bool:
 
 def redrive_of(received: Received) -> int:
     """How often a message was redriven."""
-    text = (received.headers).get(REDRIVE, "")
+    if received.raw is None or _REDRIVE not in received.raw:
+        return 0
+    text = received.headers.get(REDRIVE, "")
     return int(text) if _is_number(text) else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,5 +37,4 @@ class Interests:
 
     async def aclose(self) -> None:
         """Hear nothing more."""
-        for subject in tuple(self._heard):
-            await self.leave(subject)
+        await asyncio.gather(*(self.leave(subject) for subject in tuple(self._heard)))

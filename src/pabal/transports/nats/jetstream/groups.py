@@ -104,7 +104,7 @@ class Groups:
         oldest = None
         if info["num_pending"] or handed_out:
             asked = {"seq": info["ack_floor"]["stream_seq"] + 1, "next_by_subj": self._subjects.of(mode.source)}
-            found = await self._message(stream, asked)
+            found = await self.message(stream, asked)
             oldest = None if found is None else found[0].time
         return GroupStatus(
             source=mode.source,
@@ -122,7 +122,7 @@ class Groups:
         now = self._clock.time()
         records = await self._records.of_group(f"{stream.name}.{consumer_name(mode.source, mode.group)}")
         for sequence, record in records:
-            found = await self._message(stream.name, {"seq": sequence}) if record.due > now else None
+            found = await self.message(stream.name, {"seq": sequence}) if record.due > now else None
             if found is not None:
                 message, redrive = found
                 await self._park([self._letter(message, mode, record.failures, redrive)])
@@ -153,7 +153,7 @@ class Groups:
             redrives=redrive,
         )
 
-    async def _message(self, stream: str, asked: dict[str, object]) -> tuple[Message, int] | None:
+    async def message(self, stream: str, asked: dict[str, object]) -> tuple[Message, int] | None:
         """A message as the stream keeps it, and how often it was redriven; None: it is there no more."""
         try:
             answer = await self._api.ask(f"STREAM.MSG.GET.{stream}", asked)

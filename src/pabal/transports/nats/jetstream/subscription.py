@@ -28,7 +28,8 @@ log = logging.getLogger("pabal.nats")
 
 _NANO = 1_000_000_000
 _LONGEST_TICK = 2.0
-_FAREWELL = 2.0
+_FAREWELL = 3.0
+"""Seconds that the server has to take back what a closed subscription had."""
 _MOST_REQUESTS = 10_000
 """Requests that may wait here; who asks more gets no answer."""
 
@@ -176,18 +177,20 @@ class JetStreamSubscription:
             await asyncio.wait([self._tending])
         self._connection.unwatch(self._disturb)
         if self._connection.is_connected:
-            with suppress(TimeoutError, ConnectionFailed):
+            with suppress(TimeoutError, PabalError):
                 async with asyncio.timeout(_FAREWELL):
-                    await self._puller.aclose(self.consumer.stream.name, self.consumer.name)
-                    while self._looked_up and self._connection.is_connected:
-                        self._waiting = asyncio.get_running_loop().create_future()
-                        await self._waiting
-            left = self._holding.take_all()
-            with suppress(TimeoutError, ConnectionFailed):
-                async with asyncio.timeout(_FAREWELL):
-                    await self._holding.end([(held, RELEASED) for held in left])
-            await self._interests.aclose()
+                    await self._leave()
+        self._holding.take_all()
         await self._on_close(self)
+
+    async def _leave(self) -> None:
+        """Have nothing more come, then give back what did."""
+        await self._puller.aclose(self.consumer.stream.name, self.consumer.name)
+        while self._looked_up:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        await self._holding.end([(held, RELEASED) for held in self._holding.take_all()])
+        await self._interests.aclose()
 
     def _take(self, received: Received) -> None:
         at = position(received.reply)

@@ -18,6 +18,7 @@ from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
 from pabal.runtime.letter_channel import LetterChannel
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.advisories import Advisories
 from pabal.transports.nats.jetstream.api import DISABLED, UNREACHED, Api, ApiError
 from pabal.transports.nats.jetstream.asked import REQUESTS
 from pabal.transports.nats.jetstream.consumers import Consumer, Consumers
@@ -82,6 +83,7 @@ class JetStreamTransport:
             self._connection, self._storing, self._streams, self._consumers, self._subjects
         )
         self._purging = Purging(self._api, self._consumers)
+        park = LetterChannel(self, clock=clock).park
         self._groups = Groups(
             self._api,
             self._streams,
@@ -92,7 +94,10 @@ class JetStreamTransport:
             self._subjects,
             clock=clock,
             subscribe=self.subscribe,
-            park=LetterChannel(self, clock=clock).park,
+            park=park,
+        )
+        self._advisories = Advisories(
+            self._connection, self._consumers, self._subjects, find=self._groups.message, park=park, clock=clock
         )
         self._can: Capabilities | None = None
         self._subscriptions: set[JetStreamSubscription] = set()
@@ -180,6 +185,8 @@ class JetStreamTransport:
 
     async def aclose(self) -> None:
         """Close every subscription and disconnect."""
+        if self._connection.is_connected:
+            await self._advisories.aclose()
         self._closed = True
         if self._purger is not None:
             self._purger.cancel()
@@ -191,6 +198,7 @@ class JetStreamTransport:
         stream = await self._streams.of(source.channel)
         await self._records.make()
         consumer = await self._consumers.of_group(stream, source)
+        await self._advisories.hear(stream.name)
         holding = Holding(self._connection, self._records, consumer, clock=self._clock)
 
         async def restore() -> Consumer:

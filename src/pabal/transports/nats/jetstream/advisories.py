@@ -1,0 +1,107 @@
+"""What consumers of others give up: the server tells when a message was delivered as often as it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from pabal.model.clock import Clock, utc
+from pabal.model.dead import DeadLetter
+from pabal.model.errors import PabalError
+from pabal.model.message import Message
+from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.asked import Interests
+from pabal.transports.nats.jetstream.consumers import Consumers, mode_of
+from pabal.transports.nats.jetstream.purging import filters
+from pabal.transports.nats.received import Received
+from pabal.transports.nats.subjects import Subjects
+
+log = logging.getLogger("pabal.nats")
+
+_SUBJECT = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
+_QUEUE = "pabal"
+_FAREWELL = 2.0
+
+Find = Callable[[str, dict[str, object]], Awaitable[tuple[Message, int] | None]]
+Park = Callable[[list[DeadLetter]], Awaitable[None]]
+
+
+class _Advisory(msgspec.Struct):
+    stream: str
+    consumer: str
+    stream_seq: int
+    deliveries: int = 0
+
+
+_read = msgspec.json.Decoder(_Advisory).decode
+
+
+class Advisories:
+    """Makes dead letters of what consumers give up that pabal did not make, in the streams that are read here.
+
+    One process of those that hear it does so; the server tells it once, so that nobody may be there to hear.
+    """
+
+    def __init__(
+        self, connection: Connection, consumers: Consumers, subjects: Subjects, *, find: Find, park: Park, clock: Clock
+    ) -> None:
+        self._interests = Interests(connection)
+        self._consumers = consumers
+        self._subjects = subjects
+        self._find = find
+        self._park = park
+        self._clock = clock
+        self._parking: set[asyncio.Task[None]] = set()
+
+    async def hear(self, stream: str) -> None:
+        """Hear of a stream from now on."""
+        await self._interests.hear(f"{_SUBJECT}.{stream}.*", _QUEUE, self._heard)
+
+    async def aclose(self) -> None:
+        """Hear nothing more, and park what was heard."""
+        await self._interests.aclose()
+        if self._parking:
+            _, left = await asyncio.wait(self._parking, timeout=_FAREWELL)
+            for task in left:
+                task.cancel()
+
+    def _heard(self, received: Received) -> None:
+        try:
+            advisory = _read(received.data)
+        except msgspec.DecodeError:
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._bury(advisory), name=f"pabal advisory: {advisory.stream} {advisory.consumer}"
+        )
+        self._parking.add(task)
+        task.add_done_callback(self._parking.discard)
+
+    async def _bury(self, advisory: _Advisory) -> None:
+        where = f"{advisory.stream}, position {advisory.stream_seq}, consumer {advisory.consumer}"
+        try:
+            info = await self._consumers.info(advisory.stream, advisory.consumer)
+            if info is not None and mode_of(info["config"]) is not None:
+                return
+            found = await self._find(advisory.stream, {"seq": advisory.stream_seq})
+            if found is None:
+                log.error("%s: given up after %d deliveries, and there no more", where, advisory.deliveries)
+                return
+            message, redrive = found
+            source = message.channel if info is None else self._subjects.channel(filters(info)[0])
+            letter = DeadLetter(
+                id="",
+                message=message,
+                reason="exhausted",
+                source=source,
+                group=advisory.consumer,
+                parked=utc(self._clock.time()),
+                redrives=redrive,
+            )
+            await self._park([letter])
+        except PabalError as error:
+            log.error("%s: given up, and no dead letter could be made of it: %s", where, error)  # noqa: TRY400 - one line
+            return
+        log.warning("%s: given up after %d deliveries, and a dead letter now", where, advisory.deliveries)
