@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fast_depends.msgspec import MsgSpecSerializer
-from faststream.nats import NatsBroker
-from faststream.redis import RedisBroker, StreamSub
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.flow import Flow, Used, Watch
 from benchmarks.load import BATCH, CHANNEL, GROUP, ORDERS, Order
 from benchmarks.process import Ready
 
-_QUIET: dict[str, Any] = {"logger": None, "serializer": MsgSpecSerializer()}
+if TYPE_CHECKING:  # it takes a second to import, which others need not wait
+    from faststream.nats import NatsBroker
+    from faststream.redis import RedisBroker
+
+
+def _redis(url: str) -> RedisBroker:
+    from faststream.redis import RedisBroker
+
+    return RedisBroker(url, **_quiet())
+
+
+def _nats(url: str) -> NatsBroker:
+    from faststream.nats import NatsBroker
+
+    return NatsBroker(url, **_quiet())
+
+
+def _quiet() -> dict[str, Any]:
+    from fast_depends.msgspec import MsgSpecSerializer
+
+    return {"logger": None, "serializer": MsgSpecSerializer()}
 
 
 async def redis_stream_publish(url: str, flow: Flow, ready: Ready) -> Used:
     """An awaited publish to a stream for each message."""
-    async with RedisBroker(url, **_QUIET) as broker:
+    async with _redis(url) as broker:
         ready()
         watch = Watch()
         for _ in range(flow.messages // BATCH):
@@ -29,7 +44,10 @@ async def redis_stream_publish(url: str, flow: Flow, ready: Ready) -> Used:
 
 async def redis_stream_drain(url: str, flow: Flow, ready: Ready) -> Used:
     """A handler of single messages, of which the group reads a hundred at a time."""
-    broker = RedisBroker(url, **_QUIET)
+    from faststream.redis import StreamSub
+    from redis.asyncio import Redis
+
+    broker = _redis(url)
 
     @broker.subscriber(stream=StreamSub(CHANNEL, group=GROUP, consumer="peer", max_records=BATCH, last_id=">"))
     async def note(order: Order) -> None:
@@ -48,7 +66,7 @@ async def redis_stream_drain(url: str, flow: Flow, ready: Ready) -> Used:
 
 async def redis_publish(url: str, flow: Flow, ready: Ready) -> Used:
     """An awaited publish for each message."""
-    async with RedisBroker(url, **_QUIET) as broker:
+    async with _redis(url) as broker:
         ready()
         watch = Watch()
         for published in range(BATCH, flow.messages + 1, BATCH):
@@ -60,7 +78,7 @@ async def redis_publish(url: str, flow: Flow, ready: Ready) -> Used:
 
 async def redis_handle(url: str, flow: Flow, ready: Ready) -> Used:
     """A handler of what is published."""
-    broker = RedisBroker(url, **_QUIET)
+    broker = _redis(url)
 
     @broker.subscriber(CHANNEL)
     async def note(order: Order) -> None:
@@ -77,7 +95,7 @@ async def redis_handle(url: str, flow: Flow, ready: Ready) -> Used:
 
 async def nats_publish(url: str, flow: Flow, ready: Ready) -> Used:
     """An awaited publish for each message; it waits for no server."""
-    async with NatsBroker(url, **_QUIET) as broker:
+    async with _nats(url) as broker:
         ready()
         watch = Watch()
         for published in range(BATCH, flow.messages + 1, BATCH):
@@ -89,7 +107,7 @@ async def nats_publish(url: str, flow: Flow, ready: Ready) -> Used:
 
 async def nats_handle(url: str, flow: Flow, ready: Ready) -> Used:
     """A handler in a queue group."""
-    broker = NatsBroker(url, **_QUIET)
+    broker = _nats(url)
 
     @broker.subscriber(CHANNEL, queue=GROUP)
     async def note(order: Order) -> None:

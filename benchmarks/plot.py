@@ -49,7 +49,18 @@ def _chart(measured: Measured, unit: str) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-_OTHER = ("raw", "asyncio", "taskiq", "huey", "persist-queue", "decode", "FastStream", "CPU, raw")
+_OTHER = (
+    "raw",
+    "asyncio",
+    "taskiq",
+    "huey",
+    "persist-queue",
+    "decode",
+    "FastStream",
+    "CPU, raw",
+    "NATS, raw",
+    "Redis, raw",
+)
 
 
 def _is_other(name: str) -> bool:

@@ -6,11 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from benchmarks.load import CHANNEL
-from tests.servers.guard import Guard
-from tests.servers.legs import LEGS
-from tests.servers.server import Server
+
+if TYPE_CHECKING:
+    from tests.servers.server import Server
 
 # The server's own default: what a disk takes for each command would hide what the clients take.
 _OPTIONS = {"nats": {}, "redis": {"settings": {"appendfsync": "everysec"}}}
@@ -20,6 +21,9 @@ _CHUNK = 1 << 20
 @contextmanager
 def serving(kind: str) -> Iterator[Server]:
     """The newest version of this kind of server that the tests know, with an empty folder."""
+    from tests.servers.guard import Guard
+    from tests.servers.legs import LEGS
+
     with Guard() as guard, LEGS[kind][0].make(guard, **_OPTIONS[kind]) as server:
         server.start()
         yield server

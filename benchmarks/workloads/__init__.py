@@ -13,6 +13,7 @@ from benchmarks.workloads import (
     nats_core,
     redis_pubsub,
     redis_streams,
+    requests,
     sqlite_drain,
     sqlite_live,
     sqlite_publish,
@@ -31,4 +32,5 @@ WORKLOADS: tuple[Workload, ...] = (
     redis_pubsub.WORKLOAD,
     nats_core.WORKLOAD,
     jetstream.WORKLOAD,
+    requests.WORKLOAD,
 )
