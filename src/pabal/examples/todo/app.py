@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from pabal import Bus, Channel, Message, PabalError
+from pabal import Bus, Channel, Message, PabalError, PublishTimeout
 from pabal.examples.todo.events import (
     DONE_CHANGED,
     ITEM_REMOVED,
@@ -194,6 +194,9 @@ def _unavailable(what: str) -> Iterator[None]:
     """Let the client try again later, and tell it what failed."""
     try:
         yield
+    except PublishTimeout as error:
+        told = f"no answer, so it may come yet; look before you try again: {error}"
+        raise HTTPException(503, told, headers={"Retry-After": "2"}) from None
     except (PabalError, SQLAlchemyError) as error:
         raise HTTPException(503, f"{what}: {error}", headers={"Retry-After": "2"}) from None
 
