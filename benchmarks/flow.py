@@ -21,10 +21,29 @@ _PATIENCE = 60.0
 _spawning = multiprocessing.get_context("spawn")
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What a process took: the CPU in seconds, between two readings of the machine's monotonic clock."""
+
+    began: float
+    ended: float
+    cpu: float
+
+
+class Watch:
+    """Takes the time and the CPU of this process from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.monotonic(), time.process_time()
+
+    def stop(self) -> Used:
+        """What was taken so far."""
+        return Used(self._began, time.monotonic(), time.process_time() - self._cpu)
+
+
 class Flow(Tally):
     """A tally that the publishing process sees: where it is `paced`, it waits while a thousand are on their way.
 
-    `copies` is how often each message is handled.
+    `copies` is how often each message is handled. `watch` runs from the first message that is handled here.
     """
 
     def __init__(self, total: int, *, paced: bool = False, copies: int = 1) -> None:
@@ -34,9 +53,12 @@ class Flow(Tally):
         self._paced = paced
         self._handled = _spawning.RawValue("q", 0)
         self._finished: asyncio.Event | None = None
+        self.watch = Watch()
 
     def note(self, order: Order | dict[str, Any]) -> None:
         """One more."""
+        if not self.count:
+            self.watch = Watch()
         self.count += 1
         self._handled.value = self.count
         if self.count == self.total and self._finished is not None:
@@ -55,27 +77,8 @@ class Flow(Tally):
             await asyncio.sleep(_LOOK)  # another process counts
 
 
-class Used(msgspec.Struct, frozen=True):
-    """What a process took: the CPU in seconds, between two readings of the machine's monotonic clock."""
-
-    began: float
-    ended: float
-    cpu: float
-
-
 Way = Callable[[str, Flow, Ready], Coroutine[Any, Any, Used]]
 """Publishes or handles all of a flow at a server; it calls its last argument when it is set up."""
-
-
-class Watch:
-    """Takes the time and the CPU of this process from now on."""
-
-    def __init__(self) -> None:
-        self._began, self._cpu = time.monotonic(), time.process_time()
-
-    def stop(self) -> Used:
-        """What was taken so far."""
-        return Used(self._began, time.monotonic(), time.process_time() - self._cpu)
 
 
 def live(name: str, url: str, flow: Flow, publish: Way, handle: Way) -> Figures:

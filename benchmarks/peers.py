@@ -56,10 +56,9 @@ async def redis_stream_drain(url: str, flow: Flow, ready: Ready) -> Used:
     async with Redis.from_url(url) as client:  # it would make a group that begins at now
         await client.xgroup_create(CHANNEL, GROUP, id="0")
     ready()
-    watch = Watch()
     await broker.start()
     await flow.finished()
-    used = watch.stop()
+    used = flow.watch.stop()
     await broker.stop()
     return used
 

@@ -87,13 +87,12 @@ async def fetch(url: str, flow: Flow, ready: Ready) -> Used:
     async with await nats.connect(url) as client:
         reading = await client.jetstream().pull_subscribe(CHANNEL, durable=GROUP, stream=_STREAM)
         ready()
-        watch = Watch()
         while not flow.full:
             for received in await reading.fetch(BATCH):
                 await note(decode_order(received.data))
                 await received.ack()
         await client.flush()
-        return watch.stop()
+        return flow.watch.stop()
 
 
 async def push(url: str, flow: Flow, ready: Ready) -> Used:
@@ -108,8 +107,7 @@ async def push(url: str, flow: Flow, ready: Ready) -> Used:
 
     async with await nats.connect(url) as client:
         ready()
-        watch = Watch()
         await client.jetstream().subscribe(CHANNEL, durable="push", stream=_STREAM, cb=take, manual_ack=True)
         await flow.finished()
         await client.flush()
-        return watch.stop()
+        return flow.watch.stop()

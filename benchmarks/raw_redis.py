@@ -48,14 +48,13 @@ async def read_group(url: str, flow: Flow, ready: Ready) -> Used:
     async with Redis.from_url(url) as client:
         await client.xgroup_create(CHANNEL, GROUP, id="0", mkstream=True)
         ready()
-        watch = Watch()
         while not flow.full:
             read: Any = await client.xreadgroup(GROUP, "raw", {CHANNEL: ">"}, count=BATCH, block=1000)
             for _, entries in read:
                 for _, fields in entries:
                     await note(decode_order(fields[b"data"]))
                 await client.xack(CHANNEL, GROUP, *[id for id, _ in entries])
-        return watch.stop()
+        return flow.watch.stop()
 
 
 async def publish(url: str, flow: Flow, ready: Ready) -> Used:

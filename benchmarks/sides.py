@@ -70,12 +70,10 @@ async def drain(url: str, flow: Flow, ready: Ready) -> Used:
     """One worker that finds all there."""
     bus = Bus(url)
     count_orders(bus, flow)
-    async with bus:
-        ready()
-        watch = Watch()
-        async with bus.running() as crew:
-            await _settled(flow, [crew])
-            return watch.stop()
+    ready()
+    async with bus.running() as crew:
+        await _settled(flow, [crew])
+        return flow.watch.stop()
 
 
 async def _settled(flow: Flow, crews: Sequence[Crew]) -> None:
