@@ -8,7 +8,7 @@ from typing import Any
 from pabal.transports.nats.jetstream.api import Api
 from pabal.transports.nats.jetstream.consumers import Consumers, overlaps
 from pabal.transports.nats.jetstream.names import covers
-from pabal.transports.nats.jetstream.streams import Stream
+from pabal.transports.nats.jetstream.streams import Stream, Streams
 
 Info = dict[str, Any]
 
@@ -19,8 +19,9 @@ class Purging:
     What no group takes is never purged: a group that begins at the oldest is to find it.
     """
 
-    def __init__(self, api: Api, consumers: Consumers) -> None:
+    def __init__(self, api: Api, streams: Streams, consumers: Consumers) -> None:
         self._api = api
+        self._streams = streams
         self._consumers = consumers
         self._purged: dict[tuple[str, str], int] = {}
 
@@ -42,7 +43,7 @@ class Purging:
         """Purge what only a group took that was removed, so that the next of its name begins anew."""
         if not stream.ours:
             return
-        last = (await self._api.ask(f"STREAM.INFO.{stream.name}"))["state"]["last_seq"]
+        last = await self._streams.last(stream)
         others = [info for info in await self._consumers.of_stream(stream.name) if _is_group(info)]
         for subject in [taken] if not others else await self._subjects(stream, taken):
             if not any(overlaps(info["config"], subject) for info in others):
@@ -50,7 +51,7 @@ class Purging:
 
     async def _purge(self, stream: Stream, subject: str, takers: Sequence[Info]) -> None:
         floor = min(info["ack_floor"]["stream_seq"] for info in takers)
-        if floor <= self._purged.get((stream.name, subject), 0):
+        if floor == self._purged.get((stream.name, subject), 0):
             return
         await self._api.ask(f"STREAM.PURGE.{stream.name}", {"filter": subject, "seq": floor + 1})
         self._purged[stream.name, subject] = floor

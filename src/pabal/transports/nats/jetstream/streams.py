@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from pabal.transports.nats.subjects import Subjects
 
 MADE_BY_US = "made by pabal"
 NANO = 1_000_000_000
+_FILES_GO = 1.0
 _MOST_KNOWN = 10_000
 """Channels whose streams are remembered."""
 _DUPLICATES = 120.0
@@ -37,6 +39,7 @@ class Streams:
         self._subjects = subjects
         self._of: dict[str, Stream] = {}
         self._known: dict[str, Stream] = {}
+        self._gone: set[str] = set()
 
     @property
     def known(self) -> list[Stream]:
@@ -71,6 +74,7 @@ class Streams:
         found = self._of.get(source)
         if found is not None:
             self._known.pop(found.name, None)
+            self._gone.add(found.name)
             self._of = {name: stream for name, stream in self._of.items() if stream is not found}
 
     async def info(self, name: str) -> dict[str, Any] | None:
@@ -81,6 +85,11 @@ class Streams:
             if error.code == NO_STREAM:
                 return None
             raise ConfigurationError(f"the stream {name!r} cannot be read: {error}") from error
+
+    async def last(self, stream: Stream) -> int:
+        """The position of the newest message that a stream ever had; one that was made anew begins at 0."""
+        info = await self.info(stream.name)
+        return 0 if info is None else int(info["state"]["last_seq"])
 
     async def names(self, subject: str | None = None) -> list[str]:
         """The names of all streams, or of those that have something of a subject or pattern."""
@@ -126,6 +135,10 @@ class Streams:
             )
         token = ".".join(first)
         config = self._config(stream_name(token), (token, f"{token}.>"))
+        if config["name"] in self._gone:
+            # NATS 2.9 says that a stream is deleted before its files are; those of a new one would go with them.
+            await asyncio.sleep(_FILES_GO)
+            self._gone.discard(config["name"])
         try:
             answer = await self._api.ask(f"STREAM.CREATE.{config['name']}", config)
         except ApiError as error:

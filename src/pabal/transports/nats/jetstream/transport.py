@@ -82,7 +82,7 @@ class JetStreamTransport:
         self._publishing = StreamPublishing(
             self._connection, self._storing, self._streams, self._consumers, self._subjects
         )
-        self._purging = Purging(self._api, self._consumers)
+        self._purging = Purging(self._api, self._streams, self._consumers)
         park = LetterChannel(self, clock=clock).park
         self._groups = Groups(
             self._api,
@@ -219,7 +219,8 @@ class JetStreamTransport:
             self._streams.forget(source.channel)
             again = await self._streams.of(source.channel)
             await self._consumers.delete(again.name, subscription.consumer.name)
-            made, _ = await self._consumers.of_listener(again, subject, after=copies.last)
+            last = await self._streams.last(again)
+            made, _ = await self._consumers.of_listener(again, subject, after=copies.last if last >= copies.last else 0)
             return made
 
         subscription = self._subscription(source, consumer, copies, restore)
