@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from pabal.model.transport import Delivery
 
@@ -18,12 +19,13 @@ class Turns:
     def __init__(self) -> None:
         self.ready: deque[Delivery] = deque()
         self.behind = 0
-        self._lines: dict[str, deque[Delivery]] = {}  # behind the one of the key that is ready or runs
+        # Behind the one of the key that is ready or runs; mostly nothing is, and then there is no deque.
+        self._lines: dict[str, deque[Delivery] | None] = {}
         self._returning: dict[str, set[Delivery]] = {}
 
     def __contains__(self, delivery: Delivery) -> bool:
         key = delivery.message.key
-        return delivery in self.ready or (key is not None and delivery in self._lines.get(key, ()))
+        return delivery in self.ready or (key is not None and delivery in (self._lines.get(key) or ()))
 
     def is_full(self, window: int) -> bool:
         """Whether to read no more for now: the window is full, or the transport has yet to record what goes back."""
@@ -37,11 +39,13 @@ class Turns:
             return True
         if key in self._returning:
             return False
-        line = self._lines.get(key)
-        if line is None:
-            self._lines[key] = deque()
+        if key not in self._lines:
+            self._lines[key] = None
             self.ready.append(delivery)
             return True
+        line = self._lines[key]
+        if line is None:
+            line = self._lines[key] = deque()
         if len(line) + 1 >= most:
             return False
         line.append(delivery)
@@ -51,19 +55,22 @@ class Turns:
     def end(self, delivery: Delivery) -> None:
         """`delivery` is done: the next of its key is ready."""
         key = delivery.message.key
-        line = self._lines.get(key) if key is not None else None
+        if key is None:
+            return
+        line = self._lines.get(key)
         if line:
             self.ready.append(line.popleft())
             self.behind -= 1
-        elif line is not None and key is not None:
-            del self._lines[key]
+        else:
+            self._lines.pop(key, None)
 
     def break_off(self, delivery: Delivery) -> list[Delivery]:
         """`delivery` comes again: returns what stands behind it and has to go back with it, in order."""
         key = delivery.message.key
-        line = self._lines.pop(key, ()) if key is not None else ()
-        self.behind -= len(line)
-        return list(line)
+        line = self._lines.pop(key, None) if key is not None else None
+        later = list(line or ())
+        self.behind -= len(later)
+        return later
 
     def lose(self, delivery: Delivery) -> list[Delivery]:
         """`delivery` is somebody else's now: drops it if it has not started; returns what has to go back, in order."""
@@ -86,7 +93,7 @@ class Turns:
 
     def clear(self) -> list[Delivery]:
         """Drop and return all that has not started."""
-        every = [*self.ready, *(delivery for line in self._lines.values() for delivery in line)]
+        every = [*self.ready, *(delivery for line in self._lines.values() for delivery in line or ())]
         self.ready.clear()
         self.behind = 0
         self._lines.clear()
@@ -97,11 +104,14 @@ class Turns:
         if delivery.message.key is not None:
             self._returning.setdefault(delivery.message.key, set()).add(delivery)
 
-    def recorded(self, delivery: Delivery) -> None:
-        """The transport has recorded how `delivery` ended."""
-        key = delivery.message.key
-        returning = self._returning.get(key) if key is not None else None
-        if returning is not None and key is not None:
-            returning.discard(delivery)
-            if not returning:
-                del self._returning[key]
+    def recorded(self, deliveries: Iterable[Delivery]) -> None:
+        """The transport has recorded how these ended."""
+        if not self._returning:
+            return
+        for delivery in deliveries:
+            key = delivery.message.key
+            returning = self._returning.get(key) if key is not None else None
+            if returning is not None and key is not None:
+                returning.discard(delivery)
+                if not returning:
+                    del self._returning[key]

@@ -298,10 +298,10 @@ class Worker:
         log.warning("%s: lost the lease of %d deliveries, others have them now", self.handler.name, len(lost))
 
     def _settled(self, batch: Sequence[Settled]) -> None:
-        self._in_hand.difference_update([settled.delivery for settled in batch])
+        deliveries = [settled.delivery for settled in batch]
+        self._in_hand.difference_update(deliveries)
         if self._turns is not None:
-            for settled in batch:
-                self._turns.recorded(settled.delivery)
+            self._turns.recorded(deliveries)
         self._note_progress()
 
     def _note_progress(self) -> None:

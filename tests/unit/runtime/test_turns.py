@@ -51,9 +51,9 @@ def test_a_key_that_goes_back_takes_nothing_until_that_is_recorded() -> None:
     assert turns.break_off(a0) == [a1]
     turns.returning(a1)
     assert not turns.take(a2, 10)
-    turns.recorded(a1)
+    turns.recorded([a1])
     assert not turns.take(a2, 10)
-    turns.recorded(a0)
+    turns.recorded([a0])
     assert turns.take(a2, 10)
     assert list(turns.ready) == [a2]
 
