@@ -44,6 +44,7 @@ TRANSPORTS = {
     "redis+pubsub://": "redis+pubsub://127.0.0.1",
     "redis+streams://": "redis+streams://127.0.0.1",
     "nats://": "nats://127.0.0.1",
+    "jetstream://": "jetstream://127.0.0.1",
 }
 """A URL for each transport, by the heading of its column."""
 

@@ -18,7 +18,8 @@ class JetStreamOptions(ServerOptions):
     `stream` names the stream for all channels; without it each first token of a channel has its own, or the one that
     covers the channel already. `storage` (``file`` or ``memory``), `replicas`, `max_age` (seconds), `max_bytes` and
     `max_messages` are those of the streams that pabal makes, and what an existing one is held to. `lease` is in
-    seconds; None: as the group has it, 30 for a new one.
+    seconds; None: as the group has it, 30 for a new one. `purge` removes from the streams that pabal makes what every
+    group has handled; without it messages stay until a limit of the stream is reached.
     """
 
     stream: str = ""
@@ -28,6 +29,7 @@ class JetStreamOptions(ServerOptions):
     max_bytes: int | None = None
     max_messages: int | None = None
     lease: float | None = None
+    purge: bool = True
 
 
 def check_jetstream(address: Address, options: JetStreamOptions) -> None:

@@ -141,7 +141,7 @@ class JetStreamTransport:
         except BaseException:
             await subscription.aclose()
             raise
-        if self._purger is None:
+        if self._purger is None and self._options.purge:
             self._purger = asyncio.get_running_loop().create_task(self._purge(), name=f"pabal purge: {self}")
         return subscription
 
