@@ -1,6 +1,6 @@
 """A program that publishes until SIGTERM, and writes down what it intended and what was acknowledged.
 
-python -m tests.faults.publisher WHO LEDGER CHANNEL SEED PADDING, with the bus's URL in PABAL_URL
+python -m tests.faults.publisher WHO LEDGER CHANNEL SEED PADDING TIMEOUT, with the bus's URL in PABAL_URL
 
 It has a few lanes; each has keys of its own and publishes one message or several after another, so that the messages
 of a key have an order.
@@ -25,11 +25,8 @@ LANES = 3
 KEYS = 8
 """Keys of each lane: enough for every member of an ordered group to own some."""
 
-TIMEOUT = 5.0
-"""Seconds in which each call is to succeed or to fail."""
-
 LATE = 2.0
-"""Seconds beyond them after which it was too late, on a busy machine too."""
+"""Seconds beyond its timeout after which it was too late, on a busy machine too."""
 
 PAUSE = 0.02
 """Seconds between two calls of one lane, so that the machine has time for the workers."""
@@ -41,13 +38,22 @@ class Publisher:
     """One process's publishing."""
 
     def __init__(
-        self, bus: Bus, ledger: Ledger, *, who: str, channel: str, chance: random.Random, padding: int
+        self,
+        bus: Bus,
+        ledger: Ledger,
+        *,
+        who: str,
+        channel: str,
+        chance: random.Random,
+        padding: int,
+        timeout: float,
     ) -> None:
         self._bus = bus
         self._ledger = ledger
         self._who = who
         self._channel = channel
         self._chance = chance
+        self._timeout = timeout
         self._padding = "x" * padding
         self._number = count(1)
         self.over = False
@@ -72,7 +78,7 @@ class Publisher:
             self._ledger.failed("refused", *ids, error=error)
         else:
             self._ledger.note("acknowledged", *ids)
-        if time.monotonic() - started > TIMEOUT + LATE:
+        if time.monotonic() - started > self._timeout + LATE:
             self._ledger.note("late", *ids)
 
     def _fail(self, ids: Sequence[str], error: PublishError) -> None:
@@ -86,17 +92,17 @@ class Publisher:
 
     async def _send(self, errands: Sequence[Errand], key: str) -> None:
         if len(errands) == 1:
-            await self._bus.publish(self._channel, errands[0], id=errands[0].id, key=key, timeout=TIMEOUT)
+            await self._bus.publish(self._channel, errands[0], id=errands[0].id, key=key, timeout=self._timeout)
         else:
             outgoing = [Outgoing(errand, id=errand.id, key=key) for errand in errands]
-            await self._bus.publish_many(self._channel, outgoing, timeout=TIMEOUT)
+            await self._bus.publish_many(self._channel, outgoing, timeout=self._timeout)
 
     def _errand(self) -> Errand:
         (fate,) = self._chance.choices(FATES, [96, 2, 2])
         return Errand(f"{self._who}-{next(self._number)}", fate, self._padding)
 
 
-async def main(who: str, ledger: str, channel: str, seed: str, padding: str) -> None:
+async def main(who: str, ledger: str, channel: str, seed: str, padding: str, timeout: str) -> None:
     async with Bus(name=who) as bus:
         publisher = Publisher(
             bus,
@@ -105,6 +111,7 @@ async def main(who: str, ledger: str, channel: str, seed: str, padding: str) -> 
             channel=channel,
             chance=random.Random(f"{seed} {who}"),  # noqa: S311 - chance, not secrets
             padding=int(padding),
+            timeout=float(timeout),
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(publisher, "over", True))
         print("publishing", flush=True)

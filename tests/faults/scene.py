@@ -87,7 +87,7 @@ class Scene:
         """Start a publisher, likewise; `padding` makes its messages larger by so many bytes."""
         self._numbers[name] += 1
         who = f"{name}.{self._numbers[name]}"
-        arguments = [who, str(self._path), self.channel, self._seed, str(padding)]
+        arguments = [who, str(self._path), self.channel, self._seed, str(padding), str(self.subject.timeout)]
         command = [sys.executable, "-m", "tests.faults.publisher", *arguments]
         player = self._player(name, command, "publishing")
         self.publishers.append(player)
@@ -105,9 +105,12 @@ class Scene:
         )
 
     async def crew(self, *, grace: float = 30.0, patient: bool = False, padding: int = 0) -> None:
-        """Start three workers, then two publishers: the group is there before anything is published."""
-        await asyncio.gather(*(self.worker(f"worker-{n}", grace=grace, patient=patient) for n in (1, 2, 3)))
-        await asyncio.gather(*(self.publisher(f"publisher-{n}", padding=padding) for n in (1, 2)))
+        """Start what is missing of three workers, then of two publishers: the group is there before the messages."""
+        there = {player.who.partition(".")[0] for player in (*self.workers, *self.publishers)}
+        workers = {"worker-1", "worker-2", "worker-3"} - there
+        await asyncio.gather(*(self.worker(name, grace=grace, patient=patient) for name in sorted(workers)))
+        publishers = {"publisher-1", "publisher-2"} - there
+        await asyncio.gather(*(self.publisher(name, padding=padding) for name in sorted(publishers)))
 
     async def kill(self, player: Player) -> None:
         """Kill a worker or publisher, and forget it."""

@@ -50,6 +50,7 @@ class Subject:
         proxied: the URL that names this port.
         dead_letters: the box, where the transport keeps none.
         orders: whether it keeps the order of a key.
+        timeout: seconds that each publish has.
         environment: further variables for the processes.
     """
 
@@ -59,6 +60,7 @@ class Subject:
     proxied: str = ""
     dead_letters: str | None = None
     orders: bool = True
+    timeout: float = 10.0
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def behind_proxy(self) -> Subject:

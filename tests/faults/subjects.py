@@ -13,6 +13,9 @@ from tests.servers.guard import Guard
 from tests.servers.legs import LEGS, Leg
 from tests.servers.packages import PROGRAMS
 
+TIMEOUT = 2.0
+"""Seconds that each publish to a server has: it fails many times while that is away."""
+
 DURABLE = {"nats": "jetstream", "redis": "redis+streams"}
 """The durable transport on each kind of server."""
 
@@ -33,6 +36,7 @@ def served(folder: Path, *, leg: Leg, scheme: str) -> Iterator[Subject]:
                 proxy=proxy,
                 proxied=server.url(scheme, port=proxy.port) + lease,
                 dead_letters=f"sqlite:///{folder / 'dead.db'}",
+                timeout=TIMEOUT,
                 orders=scheme == "jetstream",
             )
 

@@ -52,6 +52,7 @@ async def forward(scene: Scene) -> None:
 
 async def kill_server(scene: Scene, times: int) -> None:
     """Kill the server at a random moment of publishing and consuming, start it again at once, and see all go on."""
+    scene.go.touch()
     await scene.crew()
     for _ in range(times):
         await at_work(scene)
