@@ -7,9 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pabal import Bus, Context, PublishError, PublishTimeout
+from pabal.model.clock import SystemClock
+from pabal.model.transport import Post
+from pabal.runtime.registry import make_transport
 from tests.acceptance.seen import Seen, until
+from tests.acceptance.transports.jetstreams import post
 from tests.servers.blackhole import Proxy
 from tests.servers.plugin import Start
 
@@ -202,6 +207,28 @@ async def test_what_a_killed_worker_had_comes_again(start_nats: Start, tmp_path:
     assert list(range(8)) == sorted(attempts)
     assert {2} == {attempts[number] for number in begun}
     assert asyncio.get_running_loop().time() - killed < 2 * 2
+
+
+async def test_memory_is_bounded_in_an_outage(start_nats: Start, scheme: str) -> None:
+    """Publishes that nobody waits for any more do not pile up behind a frozen server."""
+    server = start_nats()
+    transport = make_transport(server.url(scheme), clock=SystemClock())
+    await transport.open()
+    try:
+        await transport.publish([post("a", "0")])
+        server.freeze()
+        large = Post(replace(post("a", "1").message, body=b"x" * 500_000))
+        for _ in range(100):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await transport.publish([large])
+        client = transport._connection.client  # type: ignore[attr-defined]
+        assert client.pending_data_size < 5_000_000
+        server.thaw()
+        async with asyncio.timeout(30):
+            await transport.publish([post("a", "2")])
+    finally:
+        await transport.aclose()
 
 
 async def test_requests_go_on_after_an_outage(start_nats: Start, scheme: str) -> None:

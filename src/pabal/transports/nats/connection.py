@@ -160,6 +160,16 @@ class Connection:
             await self._wait()
         return self._client
 
+    async def roomy(self) -> None:
+        """Return once a connection has taken most of what was written; one to a frozen server takes none.
+
+        Raises ConnectionFailed as `ready`.
+        """
+        client = self._client
+        while client._pending_data_size > _PIECE or not (client.is_connected and self._connected.is_set()):  # noqa: SLF001
+            await self._wait()
+            await self.flow()
+
     async def _wait(self) -> None:
         while not (self._client.is_connected and self._connected.is_set()):
             if self._closed or not self._opened:

@@ -36,7 +36,7 @@ class Publishing:
 
         Raises ConnectionFailed when none of them was sent.
         """
-        await self._connection.ready()
+        await self._connection.roomy()
         batch = str(self._number)
         self._number += 1
         nobody = self._batches[batch] = set()

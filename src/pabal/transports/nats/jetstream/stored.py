@@ -72,7 +72,7 @@ class Storing:
 
         Raises ConnectionFailed when none was sent.
         """
-        await self._connection.ready()
+        await self._connection.roomy()
         outcomes: list[Outcome] = []
         for start in range(0, len(messages), _MOST_AT_ONCE):
             while self._on_the_way >= _MOST_AT_ONCE:
