@@ -41,8 +41,8 @@ async def twice(scene: Scene) -> None:
     await until(lambda: "draining" in worker.errors(), f"{worker.who} drains", GRACE)
     assert worker.alive, "one signal ended it at once"
     worker.terminate()
-    await left_behind(scene, worker, id)
-    assert time.monotonic() - started < GRACE, "the second signal waited for the grace"
+    ended = await left_behind(scene, worker, id)
+    assert ended - started < GRACE, "the second signal waited for the grace"
     scene.seen["ended at once"] += 1
 
 
@@ -52,21 +52,22 @@ async def too_long(scene: Scene) -> None:
     id, worker = await scene.hold()
     started = time.monotonic()
     worker.terminate()
-    await left_behind(scene, worker, id)
-    took = time.monotonic() - started
+    took = await left_behind(scene, worker, id) - started
     assert GRACE <= took < GRACE + FAREWELL, f"it ended after {took:.1f} s"
     scene.seen["ended with the grace"] += 1
 
 
-async def left_behind(scene: Scene, worker: Player, id: str) -> None:
-    """The worker ends with what it must say of a message that it has not finished."""
+async def left_behind(scene: Scene, worker: Player, id: str) -> float:
+    """The worker ends with what it must say of a message that it has not finished; returns when it did."""
     code = await worker.ended()
+    ended = time.monotonic()
     scene.workers.remove(worker)
     unfinished = [left.message_id for left in drained(worker).unfinished]
     assert code == 1, f"{worker.who} ended with {code}"
     assert id in unfinished, f"{worker.who} names {unfinished}, not {id}"
     await scene.until(lambda: id in scene.book.handled, f"another handles {id}")
     await replace(scene, worker)
+    return ended
 
 
 async def replace(scene: Scene, worker: Player) -> None:
