@@ -3,7 +3,7 @@
 python -m tests.faults.publisher WHO LEDGER CHANNEL SEED PADDING TIMEOUT, with the bus's URL in PABAL_URL
 
 It has a few lanes; each has keys of its own and publishes one message or several after another, so that the messages
-of a key have an order.
+of a key have an order. While there is a file ``hush`` beside the ledger, they rest.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Publisher:
         chance: random.Random,
         padding: int,
         timeout: float,
+        hush: Path,
     ) -> None:
         self._bus = bus
         self._ledger = ledger
@@ -54,6 +55,7 @@ class Publisher:
         self._channel = channel
         self._chance = chance
         self._timeout = timeout
+        self._hush = hush
         self._padding = "x" * padding
         self._number = count(1)
         self.over = False
@@ -61,7 +63,8 @@ class Publisher:
     async def lane(self, keys: Sequence[str]) -> None:
         """Publish one call after another."""
         while not self.over:
-            await self._publish(self._chance.choice(keys))
+            if not self._hush.exists():
+                await self._publish(self._chance.choice(keys))
             await asyncio.sleep(PAUSE)
 
     async def _publish(self, key: str) -> None:
@@ -112,6 +115,7 @@ async def main(who: str, ledger: str, channel: str, seed: str, padding: str, tim
             chance=random.Random(f"{seed} {who}"),  # noqa: S311 - chance, not secrets
             padding=int(padding),
             timeout=float(timeout),
+            hush=Path(ledger).with_name("hush"),
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: setattr(publisher, "over", True))
         print("publishing", flush=True)

@@ -161,6 +161,13 @@ class Scene:
             f"{by} more {what} by each of {', '.join(wanted)}",
         )
 
+    async def catch_up(self) -> None:
+        """Let the publishers rest until the workers have handled all that was taken."""
+        hush = self.folder / "hush"
+        hush.touch()
+        await self.until(lambda: not self.book.open(), "the workers have caught up")
+        hush.unlink()
+
     async def stop_publishing(self) -> None:
         """Let the publishers end; each has to end well."""
         for publisher in self.publishers:

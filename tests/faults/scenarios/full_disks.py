@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -50,7 +51,19 @@ async def fill(scene: Scene) -> None:
     """Take space away; the box's own backlog takes what is left."""
     disk = scene.folder / "disk"
     with (disk / "filler").open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, shutil.disk_usage(disk).free - LEFT)
+        while not _take(filler.fileno(), shutil.disk_usage(disk).free - LEFT):
+            pass
+
+
+def _take(file: int, size: int) -> bool:
+    """Whether there was so much; the box may have been quicker."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True
 
 
 async def free(scene: Scene) -> None:
