@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription as Subscribed
 
 from pabal.model.clock import SystemClock, utc
 from pabal.model.message import Message
@@ -19,6 +20,17 @@ async def api(client: Client, call: str, request: object = None) -> dict[str, An
     body = b"" if request is None else json.dumps(request).encode()
     answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{call}", body, timeout=5)).data)
     return answer
+
+
+async def subscribed(client: Client, subject: str, **options: Any) -> Subscribed:
+    """A plain subscription that the server knows of: the client's own flush may overtake it."""
+    subscription = await client.subscribe(subject, **options)
+    barrier = client.new_inbox()
+    passed = await client.subscribe(barrier)
+    await client.publish(barrier)
+    await passed.next_msg(PATIENCE)
+    await passed.unsubscribe()
+    return subscription
 
 
 async def stream_of(client: Client, subject: str) -> str:

@@ -168,7 +168,8 @@ def stored_message_of(channel: str, received: Received, *, id: str, arrived: dat
         return from_binary(channel, headers, received.data, percent=True, arrived=arrived)
     except CodecError:
         content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
-        return foreign(channel, received.data, id=id, headers=headers, content_type=content_type, arrived=arrived)
+        own = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+        return foreign(channel, received.data, id=id, headers=own, content_type=content_type, arrived=arrived)
 
 
 def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
