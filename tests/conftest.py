@@ -1,5 +1,7 @@
 """What holds for every test: programs that a test needs are there or were left out in so many words."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,9 @@ from tests.servers.packages import PROGRAMS, left_out
 # A busy machine is slow now and then, which is no failure of the code.
 settings.register_profile("pabal", deadline=None)
 settings.load_profile("pabal")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and every program that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

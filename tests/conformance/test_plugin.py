@@ -70,7 +70,7 @@ def test_whoever_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["-p", "pabal.testing.plugin"]], ids=["by_itself", "by_name"])
 def test_what_is_not_asked_is_explained_and_no_skip(tmp_path: Path, arguments: list[str]) -> None:
     """The run's end lists it with the reason and counts it apart, once, however the plugin came in."""
-    printed = run(tmp_path, USED, *arguments, "-rs", "-k", "order or reason")
+    printed = run(tmp_path, USED, *arguments, "-rs", "-k", "order_is_refused or reason")
     reason = "order_is_refused: needs order not declared; the transport declares order=Order.KEY"
     assert printed.count(reason) == 1
     assert "1 skipped" in printed
