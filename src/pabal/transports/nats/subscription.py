@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pabal.nats")
 
+_MOST_SPILT = 10_000
+"""Messages beyond the overflow that wait to be looked after."""
+
 
 class NatsSubscription:
     """A member of a queue group, or a listener.
@@ -111,7 +114,7 @@ class NatsSubscription:
         if self._closed or not is_for(received, self._group):
             return
         if len(self._came) >= self._overflow:
-            if len(self._spilt) >= self._overflow:
+            if len(self._spilt) >= _MOST_SPILT:
                 self._lost += 1
                 return
             self._spilt.append(received)
