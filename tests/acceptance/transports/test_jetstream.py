@@ -144,6 +144,20 @@ async def test_what_all_groups_have_handled_is_purged(
 
 
 @pytest.mark.usefixtures("often")
+async def test_what_is_in_hand_outlives_a_purge(jetstream: JetStreamTransport, plain: Client, own_token: str) -> None:
+    """Neither group forgets what its members hold: given back after a purge, each message comes again."""
+    readers = [await jetstream.subscribe(Source("todo.new", group)) for group in ("save", "audit")]
+    await jetstream.publish([post("todo.new", f"m{n}") for n in range(3)])
+    taken = [await take(reader, 3) for reader in readers]
+    for reader, got in zip(readers, taken, strict=True):
+        await end(reader, got[:1])
+    await keeps(plain, f"{own_token}.todo.new", {"new": 2})
+    for reader, got in zip(readers, taken, strict=True):
+        await end(reader, got[1:], RELEASED)
+        assert {"m1", "m2"} == {each.message.id for each in await take(reader, 2)}
+
+
+@pytest.mark.usefixtures("often")
 async def test_a_pattern_is_purged_channel_by_channel(
     jetstream: JetStreamTransport, plain: Client, own_token: str
 ) -> None:

@@ -107,6 +107,12 @@ class Connection:
         return str(self._client.connected_server_version)
 
     @property
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of the version."""
+        version = self._client.connected_server_version
+        return version.major, version.minor
+
+    @property
     def max_payload(self) -> int:
         """Bytes that the server takes for one message, its headers included."""
         return self._client.max_payload

@@ -8,6 +8,7 @@ from typing import Any
 from pabal.transports.nats.jetstream.api import Api
 from pabal.transports.nats.jetstream.consumers import Consumers, overlaps
 from pabal.transports.nats.jetstream.names import covers
+from pabal.transports.nats.jetstream.removing import Removing
 from pabal.transports.nats.jetstream.streams import Stream, Streams
 
 Info = dict[str, Any]
@@ -19,8 +20,9 @@ class Purging:
     What no group takes is never purged: a group that begins at the oldest is to find it.
     """
 
-    def __init__(self, api: Api, streams: Streams, consumers: Consumers) -> None:
+    def __init__(self, api: Api, streams: Streams, consumers: Consumers, removing: Removing) -> None:
         self._api = api
+        self._removing = removing
         self._streams = streams
         self._consumers = consumers
         self._purged: dict[tuple[str, str], int] = {}
@@ -47,13 +49,14 @@ class Purging:
         others = [info for info in await self._consumers.of_stream(stream.name) if _is_group(info)]
         for subject in [taken] if not others else await self._subjects(stream, taken):
             if not any(overlaps(info["config"], subject) for info in others):
-                await self._api.ask(f"STREAM.PURGE.{stream.name}", {"filter": subject, "seq": last + 1})
+                await self._removing.remove(stream.name, subject, upto=last)
 
     async def _purge(self, stream: Stream, subject: str, takers: Sequence[Info]) -> None:
         floor = min(info["ack_floor"]["stream_seq"] for info in takers)
-        if floor == self._purged.get((stream.name, subject), 0):
+        before = self._purged.get((stream.name, subject), 0)
+        if floor == before:
             return
-        await self._api.ask(f"STREAM.PURGE.{stream.name}", {"filter": subject, "seq": floor + 1})
+        await self._removing.remove(stream.name, subject, upto=floor, after=before if before < floor else 0)
         self._purged[stream.name, subject] = floor
 
     async def _subjects(self, stream: Stream, pattern: str) -> list[str]:

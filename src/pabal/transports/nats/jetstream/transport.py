@@ -30,6 +30,7 @@ from pabal.transports.nats.jetstream.options import JetStreamOptions, check_jets
 from pabal.transports.nats.jetstream.publishing import StreamPublishing
 from pabal.transports.nats.jetstream.purging import Purging
 from pabal.transports.nats.jetstream.records import Records
+from pabal.transports.nats.jetstream.removing import Removing
 from pabal.transports.nats.jetstream.stored import Storing
 from pabal.transports.nats.jetstream.streams import Streams
 from pabal.transports.nats.jetstream.subscription import JetStreamSubscription
@@ -82,7 +83,7 @@ class JetStreamTransport:
         self._publishing = StreamPublishing(
             self._connection, self._storing, self._streams, self._consumers, self._subjects
         )
-        self._purging = Purging(self._api, self._streams, self._consumers)
+        self._purging = Purging(self._api, self._streams, self._consumers, Removing(self._api, self._connection))
         park = LetterChannel(self, clock=clock).park
         self._groups = Groups(
             self._api,
