@@ -121,6 +121,8 @@ class Scene:
 
     async def hold(self) -> tuple[str, Player]:
         """Publish a message that its handler holds until `go` is there; returns its id, and the worker that has it."""
+        if self.ordered:
+            await self.catch_up()  # it is handled in its turn
         errand = Errand(f"scenario-{next(self._errands)}", "hold")
         self._ledger.note("intended", errand.id, key=errand.id, fate=errand.fate)
         async with self._bus() as bus:
