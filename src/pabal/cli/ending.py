@@ -6,11 +6,11 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AT_ONCE = 2.0
 """Seconds after the second signal in which what hangs on is left behind."""
 
-_ONCE_MORE = 0
-_NO_MORE = -1
+# What the thread that heeds reads: the number of a signal, an order above all of those, or that it is not needed.
+_ORDERS = 128
+_NO_MORE = 0
 
 
 @contextmanager
@@ -32,57 +33,92 @@ def on_signals(
 ) -> Iterator[None]:
     """Call `stop` in the running loop at each SIGTERM and SIGINT.
 
-    The second one also sees to it that the process ends within `at_once` seconds, even when a handler has the event
-    loop to itself or will not be cancelled; a third ends it on the spot. Under a supervisor every signal counts as the
-    first, since a service manager may signal both: the second comes from the supervisor, or from its end.
+    The second one also sees to it that the process ends within `at_once` seconds, even when a handler has the main
+    thread to itself, be it in a call that runs no Python, or will not be cancelled; a third ends it on the spot. Under
+    a supervisor every signal counts as the first, since a service manager may signal both: the second comes from the
+    supervisor, or from its end.
     """
-    loop = asyncio.get_running_loop()
-    asked: SimpleQueue[int] = SimpleQueue()
-    heeding = threading.Thread(target=_heed, args=(asked, loop, stop, at_once), name="pabal signals", daemon=True)
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+
+    def tell(what: int) -> None:
+        with suppress(OSError):  # full of what is told already, or closed: nobody waits for an end any more
+            told.send(bytes((what,)))
+
+    # Python writes each signal's number to this descriptor in the moment it comes, in whatever thread. The handlers
+    # themselves wait for the main thread, which may be long in a call.
+    woken_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    heeder = _Heeder(heard, woken_before, asyncio.get_running_loop(), stop, at_once, supervised=supervision is not None)
+    heeding = threading.Thread(target=heeder.run, name="pabal signals", daemon=True)
     heeding.start()
 
-    # No more than a note for the thread: a signal may come while this one holds whatever lock.
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - how signals call
-        asked.put(_ONCE_MORE if supervision is None else 1)
+        current = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        if current != told.fileno():  # a handler's library has signals of its own, and so nobody was told of this one
+            signal.set_wakeup_fd(current)
+            tell(number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
-        # The loop has itself woken by the signals it handles: one that comes just before it waits would else be heard
-        # when something else wakes it, or never. It is not to handle them, since that would wait for its turn.
-        loop.add_signal_handler(number, _do_nothing)
         signal.signal(number, on_signal)
     try:
         if supervision is not None:
-            supervision.obey(asked.put)
+            supervision.obey(lambda times: tell(_ORDERS + times))
         yield
     finally:
         for number, handler in before.items():
-            loop.remove_signal_handler(number)
             signal.signal(number, handler)
-        asked.put(_NO_MORE)
+        current = signal.set_wakeup_fd(woken_before)
+        if current != told.fileno():
+            signal.set_wakeup_fd(current)
+        tell(_NO_MORE)
         heeding.join()
+        told.close()
+        heard.close()
 
 
-def _heed(asked: SimpleQueue[int], loop: asyncio.AbstractEventLoop, stop: Callable[[], None], at_once: float) -> None:
-    """Have `stop` called as often as was asked for, and see to what the second and third time mean."""
-    last = threading.Timer(at_once, _leave)
-    last.daemon = True
-    times = 0
-    while (order := asked.get()) != _NO_MORE:
-        wanted = times + 1 if order == _ONCE_MORE else order
-        while times < wanted:
-            times += 1
-            if times == 2:
-                last.start()
-            elif times > 2:
+class _Heeder:
+    """Has `stop` called as often as was asked for, and sees to what the second and third time mean."""
+
+    def __init__(
+        self,
+        heard: socket.socket,
+        others: int,
+        loop: asyncio.AbstractEventLoop,
+        stop: Callable[[], None],
+        at_once: float,
+        *,
+        supervised: bool,
+    ) -> None:
+        self._heard = heard
+        self._others = others
+        self._loop = loop
+        self._stop = stop
+        self._supervised = supervised
+        self._last = threading.Timer(at_once, _leave)
+        self._last.daemon = True
+        self._times = 0
+
+    def run(self) -> None:
+        while (what := self._heard.recv(1)[0]) != _NO_MORE:
+            if what > _ORDERS:
+                self._ask(what - _ORDERS)
+            elif what in _SIGNALS:
+                self._ask(1 if self._supervised else self._times + 1)
+            elif self._others != -1:  # the event loop's own, such as a SIGHUP that a handler's library waits for
+                with suppress(OSError):
+                    os.write(self._others, bytes((what,)))
+        self._last.cancel()
+
+    def _ask(self, times: int) -> None:
+        while self._times < times:
+            self._times += 1
+            if self._times == 2:
+                self._last.start()
+            elif self._times > 2:
                 _leave()
             with suppress(RuntimeError):  # the loop has ended, which is what was asked for
-                loop.call_soon_threadsafe(stop)
-    last.cancel()
-
-
-def _do_nothing() -> None:
-    pass
+                self._loop.call_soon_threadsafe(self._stop)
 
 
 def _leave() -> None:

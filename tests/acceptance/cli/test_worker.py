@@ -29,6 +29,35 @@ def tell() -> None:
 threading.Thread(target=tell, daemon=True).start()
 """
 
+HASHING = """
+import hashlib
+
+from pabal import Bus, Message
+
+bus = Bus("sqlite:///box.db")
+
+
+@bus.handler("hogging", group="workers")
+async def hog(message: Message) -> None:
+    print("took", message.id)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes
+"""
+
+LISTENING = """
+import asyncio
+import signal
+
+from pabal import Bus, Message
+
+bus = Bus("sqlite:///box.db")
+
+
+@bus.handler("jobs", group="workers")
+async def listen(message: Message) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, print, "read the settings again")
+    print("took", message.id)
+"""
+
 LOUD = """
 import os
 import time
@@ -163,6 +192,32 @@ def test_a_second_signal_ends_a_handler_that_leaves_nothing_a_turn(pabal: Progra
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGINT)
     assert "ended at once" in worker.end(1)[1]
+
+
+def test_a_second_signal_ends_a_handler_in_a_call_that_runs_no_python(pabal: Program) -> None:
+    """Python itself hears of a signal when such a call returns, and so must not be waited for."""
+    (pabal.folder / "hashing.py").write_text(HASHING)
+    make_group(pabal, "hogging")
+    worker = pabal.start("worker", "hashing:bus")
+    publish(pabal, "hogging")
+    worker.line("took")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGINT)
+    assert "ended at once" in worker.end(1)[1]
+
+
+def test_a_handler_may_listen_to_other_signals(pabal: Program) -> None:
+    """It hears them, and those that end the worker are heard too."""
+    (pabal.folder / "listening.py").write_text(LISTENING)
+    make_group(pabal, "jobs")
+    worker = pabal.start("worker", "listening:bus")
+    publish(pabal, "jobs")
+    worker.line("took")
+    worker.process.send_signal(signal.SIGHUP)
+    worker.line("read the settings again")
+    worker.process.terminate()
+    worker.note("draining")
+    worker.end()
 
 
 def test_a_signal_is_heard_whichever_thread_it_comes_to(pabal: Program) -> None:
