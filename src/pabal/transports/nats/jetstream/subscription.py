@@ -204,15 +204,19 @@ class JetStreamSubscription:
             self._looked_up.add(held)
             self._holding.look_up(held, self._enter)
         else:
-            self._enter(held)
+            self._place(held)
 
     def _enter(self, held: Held) -> None:
-        """Put what has come where it is received from, if it is due and there is room."""
+        """Go on with what was looked up, or has waited."""
         self._looked_up.discard(held)
-        if not self._holding.is_ours(held):
+        if self._holding.is_ours(held):
+            self._place(held)
+        else:
             self._fill()
             self._arrived()
-            return
+
+    def _place(self, held: Held) -> None:
+        """Put what has come where it is received from, if it is due and there is room."""
         # The server forgets the delays of retries when it is started again; their records do not.
         due = max(due_of(held.received), 0.0 if held.record is None else held.record.due)
         early = due - self._clock.time() if due else 0.0
