@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from pabal import Bus, ConfigurationError, ConnectionFailed, PabalError
+from pabal import Bus, ConfigurationError, ConnectionFailed, NoResponders, PabalError
 from pabal.cli.program import app
 from tests.acceptance.seen import Seen
 from tests.servers.certificates import Certificates
@@ -115,6 +115,23 @@ async def test_databases_and_prefixes(start_redis: Start, scheme: str) -> None:
         assert [] == await first.keys("*")
         assert [] == [key for key in await third.keys("*") if not key.startswith(b"shop:eu:")]
         assert (scheme == "redis+streams") == bool(await third.exists("shop:eu:a"))
+
+
+async def test_requests_stay_in_their_database(start_redis: Start) -> None:
+    """Pub/Sub, by which requests to readers of streams go, knows no databases: theirs are apart all the same."""
+    server, seen = start_redis(), Seen()
+    bus = Bus(f"{server.url('redis+streams')}/1", dead_letters="memory://")
+
+    @bus.handler("a", group="g")
+    async def handle(number: int) -> int:
+        seen.add(number)
+        return number
+
+    async with bus.running(), Bus(server.url("redis+streams"), dead_letters="memory://") as other:
+        with pytest.raises(NoResponders):
+            await other.request("a", 1, reply=int)
+        assert 2 == await bus.request("a", 2, reply=int)
+    assert [2] == seen
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,25 @@ async def test_only_what_all_have_done_is_trimmed(transport: Transport, plain: A
     await length(plain, stream, 0)
 
 
+async def test_no_position_keeps_a_stream_from_being_trimmed(transport: Transport, plain: Any, own_token: str) -> None:
+    """Neither a group that begins at a time and has had nothing yet, nor ids of others with numbers past Lua's."""
+    stream, large = f"{own_token}:a", 2**63
+    at = utc(SystemClock.time() - 60)
+    await (await transport.subscribe(Source("a", "idle", start=at))).aclose()
+    quick = await transport.subscribe(Source("a", "quick", start="oldest"))
+    ids = [f"1-{number}".encode() for number in (1, large - 3, large - 1, large + 1, large + 3)]
+    for id in ids:
+        await plain.xadd(stream, {"data": "x"}, id=id)
+    got: list[Delivery] = []
+    while len(got) < 5:
+        got += await quick.receive(5)
+    await quick.settle([Settled(delivery, ACKED) for delivery in got[:2]])
+    await length(plain, stream, 3)
+    assert ids[2:] == [id for id, _ in await plain.xrange(stream)]
+    await quick.settle([Settled(delivery, ACKED) for delivery in got[2:]])
+    await length(plain, stream, 0)
+
+
 async def test_nothing_is_trimmed_without_a_group(transport: Transport, plain: Any, own_token: str) -> None:
     """What nobody takes stays for the first group, though a listener has read it."""
     listener = await transport.subscribe(Source("a"))

@@ -16,7 +16,7 @@ from pabal.transports.redis.streams.keys import LISTENER, StreamKeys
 _JOIN, _SETTLE, _EXTEND = Script("join"), Script("settle"), Script("extend")
 _TAKEOVER, _LEAVE = Script("takeover"), Script("leave")
 
-_MEMBER = "pabal-"
+MEMBER = "pabal-"
 """What begins the names of members."""
 
 _FORGET = 3_600_000
@@ -37,18 +37,18 @@ class Member:
         self.keys = keys
         self._commands = commands
         self._group = group
-        self._name = _MEMBER + secrets.token_hex(8)
+        self._name = MEMBER + secrets.token_hex(8)
         self._milliseconds = int(lease * 1000)
         self._start = _position(start)
         self._both = (keys.stream, keys.side(group))
-        self._all = (*self._both, keys.later_of(group), keys.waiting_of(group))
+        self.keys_of_all = (*self._both, keys.later_of(group), keys.waiting_of(group))
         self._aside = False
         self._which = {key.encode(): which for which, key in enumerate(self._both, 1)}
 
     @property
     def to_move(self) -> tuple[str, str, str]:
         """Where what is to come later to this group waits, and the stream it goes to."""
-        return self._all[2], self._all[3], self._all[1]
+        return self.keys_of_all[2], self.keys_of_all[3], self.keys_of_all[1]
 
     async def join(self) -> None:
         """Make the group if it is not there. Raises ConfigurationError for a key that is no stream."""
@@ -144,7 +144,7 @@ class Member:
 
     async def take_over(self, most: int) -> list[Entry]:
         """What others have had for longer than their lease. Raises ConnectionFailed."""
-        arguments = (self._group, self._name, self._milliseconds, most, _MEMBER, _FORGET)
+        arguments = (self._group, self._name, self._milliseconds, most, MEMBER, _FORGET)
         taken = await self._commands.run(_TAKEOVER, self._both, arguments)
         return [Entry(Token(which, id, count), fields or []) for which, id, count, fields in taken]
 
@@ -167,7 +167,7 @@ class Member:
 
     async def _settle(self, first: list[Word], rest: list[Word]) -> bytes:
         words = (self._group, self._name, len(first), *first, *rest)
-        answers: bytes = await self._commands.run(_SETTLE, self._all, words)
+        answers: bytes = await self._commands.run(_SETTLE, self.keys_of_all, words)
         return answers
 
 

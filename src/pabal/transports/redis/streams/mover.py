@@ -20,6 +20,12 @@ Place = tuple[str, str, str]
 """When it is due, what it is, and the stream where it goes."""
 
 
+async def move_all(commands: Commands, place: Place) -> None:
+    """Move all that waits there, whatever its time. Raises ConnectionFailed."""
+    while await commands.run(_MOVE, place, (_AT_ONCE, "+inf")) >= 0:
+        pass
+
+
 class Mover:
     """Looks after the places whose readers are here, and those where this process has put something."""
 
@@ -73,7 +79,7 @@ class Mover:
     async def _move_from(self, place: Place) -> None:
         wait = _POLL
         with suppress(PabalError):
-            milliseconds = await self._commands.run(_MOVE, place, (_AT_ONCE,))
+            milliseconds = await self._commands.run(_MOVE, place, (_AT_ONCE, ""))
             if milliseconds >= 0:
                 wait = milliseconds / 1000
             elif place not in self._watched:

@@ -14,15 +14,17 @@ from pabal.model.clock import Clock
 from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFailed
 from pabal.model.message import Message
 from pabal.model.names import check_group, check_source, is_pattern
-from pabal.model.transport import Finding, Post, Receipt, Source
+from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
+from pabal.runtime.letter_channel import LetterChannel
 from pabal.transports.redis.answers import Answers
 from pabal.transports.redis.commands import Commands
 from pabal.transports.redis.facts import check_server, facts
 from pabal.transports.redis.membership import Membership
 from pabal.transports.redis.names import Names
-from pabal.transports.redis.options import LARGEST, ServerOptions, check, hosts
+from pabal.transports.redis.options import LARGEST, ServerOptions, check, database, hosts
 from pabal.transports.redis.publishing import Publishing
 from pabal.transports.redis.server import Server
+from pabal.transports.redis.streams.groups import Groups
 from pabal.transports.redis.streams.keys import StreamKeys
 from pabal.transports.redis.streams.listener import Listener
 from pabal.transports.redis.streams.member import Member
@@ -65,6 +67,7 @@ class StreamsTransport:
         delays_retry=True,
         delays_publish=True,
         requests=True,
+        administers=True,
         examines=True,
         replays=True,
         keeps_history=True,
@@ -86,10 +89,18 @@ class StreamsTransport:
         self._adding = Adding(
             self._commands, options.prefix, max_body=options.max_body, clock=clock, expect=self._mover.expect
         )
-        # Requests are not added: they go by Pub/Sub, under names of their own.
-        self._names = Names(f"{options.prefix}pabal:ask:")
+        # Requests are not added: they go by Pub/Sub, under names of their own. Pub/Sub knows no databases.
+        self._names = Names(f"{options.prefix}pabal:ask:{database(address)}:")
         self._asking = Publishing(self._commands, self._names, max_body=options.max_body)
         self._answers = Answers(self._commands, self._names, clock=clock)
+        self._groups = Groups(
+            self._commands,
+            options.prefix,
+            self._names,
+            trimmer=self._trimmer,
+            clock=clock,
+            park=LetterChannel(self, clock=clock).park,
+        )
         self._subscriptions: set[StreamSubscription] = set()
         self._can: Capabilities | None = None
         self._closed = False
@@ -174,6 +185,16 @@ class StreamsTransport:
         """Send an answer to the Redis channel that the request named."""
         self._check_open()
         await self._answers.reply(answer)
+
+    async def groups(self) -> Sequence[GroupStatus]:
+        """Every durable group there is."""
+        self._check_open()
+        return await self._groups.all()
+
+    async def remove(self, group: GroupId, /, *, discard: bool = False) -> int:
+        """Remove a group; its backlog goes to the channel of dead letters unless `discard`."""
+        self._check_open()
+        return await self._groups.remove(group, discard=discard)
 
     async def findings(self) -> Sequence[Finding]:
         """What the server is."""

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from pabal.model.errors import PabalError
-from pabal.transports.redis.commands import Commands, Script
+from pabal.transports.redis.commands import Commands, Script, Word
 from pabal.transports.redis.streams.keys import LISTENER, StreamKeys
 
 _TRIM = Script("trim")
@@ -34,6 +34,14 @@ class Trimmer:
             if self._trimming is None:
                 self._trimming = asyncio.get_running_loop().create_task(self._trim(), name="pabal redis: trimming")
 
+    async def trim(self, channel: str, *, done: Word = "") -> None:
+        """Take out what all groups have done, as had one that is removed now up to the entry `done`.
+
+        Raises ConnectionFailed.
+        """
+        keys = StreamKeys(self._prefix, channel)
+        await self._commands.run(_TRIM, (keys.stream, keys.listeners), (self._keep, LISTENER, done))
+
     async def aclose(self) -> None:
         """Take out what is done by now, then no more."""
         if self._trimming is not None:
@@ -51,6 +59,5 @@ class Trimmer:
     async def _trim_done(self) -> None:
         done, self._done = self._done, set()
         for channel in done:
-            keys = StreamKeys(self._prefix, channel)
             with suppress(PabalError):
-                await self._commands.run(_TRIM, (keys.stream, keys.listeners), (self._keep, LISTENER))
+                await self.trim(channel)
