@@ -326,7 +326,9 @@ class _Client(Client):
         subscription = self._subs.get(sid)
         sink = None if subscription is None else subscription._future  # noqa: SLF001
         if sink is not None:
-            sink.set_result(Received(subject.decode(), reply.decode(), data, headers))
+            sink.set_result(
+                Received(subject.decode("utf-8", "replace"), reply.decode("utf-8", "replace"), data, headers)
+            )
 
 
 class _Sink:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pabal.model.errors import CapabilityError, ConnectionFailed, MessageTooLarge, PabalError, PublishTimeout
 from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
-from pabal.transports.nats.received import STATUS, Received
+from pabal.transports.nats.received import Received, is_nobody
 from pabal.transports.nats.subjects import PROBE, Subjects
 from pabal.transports.nats.wire import encoded, frame
 
-NOBODY = "503"
 _AT_ONCE = 1_000
 """Pieces that are sent before the socket is waited for, and bytes."""
 _PIECE = 256 * 1024
@@ -86,8 +85,3 @@ class Publishing:
         nobody = self._batches.get(batch)
         if nobody is not None and index.isdigit():
             nobody.add(int(index))
-
-
-def is_nobody(received: Received) -> bool:
-    """Whether the server says that nobody is subscribed to what was sent."""
-    return not received.data and received.headers.get(STATUS) == NOBODY

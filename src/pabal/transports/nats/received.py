@@ -5,6 +5,7 @@ from __future__ import annotations
 _VERSION = len("NATS/1.0")
 STATUS = "Status"
 """The name under which the code of what the server says by itself stands among the headers."""
+_NOBODY = "503"
 
 
 class Received:
@@ -25,6 +26,11 @@ class Received:
         if self._headers is None:
             self._headers = parse(self.raw) if self.raw else {}
         return self._headers
+
+
+def is_nobody(received: Received) -> bool:
+    """Whether the server says that nobody is subscribed to what was sent."""
+    return not received.data and received.headers.get(STATUS) == _NOBODY
 
 
 def parse(raw: bytes) -> dict[str, str]:

@@ -9,8 +9,7 @@ from pabal.model.errors import MessageTooLarge, PabalError
 from pabal.model.message import Message, new_id
 from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
-from pabal.transports.nats.publishing import is_nobody
-from pabal.transports.nats.received import Received
+from pabal.transports.nats.received import Received, is_nobody
 from pabal.transports.nats.wire import encoded, frame, message_of
 
 

@@ -23,6 +23,8 @@ GROUP = "pabal-group"
 REDRIVE = "pabal-redrive"
 DUE = "pabal-due"
 """Seconds since the epoch before which nobody handles a message."""
+_NEVER = datetime.max.replace(tzinfo=UTC).timestamp()
+"""What is said to be due later than any time there is, is due at once: it would be kept for ever."""
 ATTEMPT = "pabal-attempt"
 ERRORS = "pabal-errors"
 """What a post carries along: the deliveries that its group has had, and the failures among them."""
@@ -145,9 +147,10 @@ def due_of(received: Received) -> float:
     if received.raw is None or _DUE not in received.raw:
         return 0.0
     try:
-        return float(received.headers.get(DUE, 0.0))
+        due = float(received.headers.get(DUE, 0.0))
     except ValueError:
         return 0.0
+    return due if 0.0 < due < _NEVER else 0.0
 
 
 def message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
@@ -159,13 +162,17 @@ def message_of(channel: str, received: Received, *, id: str, arrived: datetime) 
 
 
 def stored_message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
-    """As `message_of`, where the reply subject is not the publisher's but the server's."""
+    """As `message_of`, where the reply subject is not the publisher's but the server's.
+
+    No header tells where an answer goes: whoever wrote it could have us write anything to anybody.
+    """
     plain = None if received.raw is None else _plain(channel, received.raw, received.data)
     if plain is not None:
         return plain
     headers = received.headers
     try:
-        return from_binary(channel, headers, received.data, percent=True, arrived=arrived)
+        message = from_binary(channel, headers, received.data, percent=True, arrived=arrived)
+        return message if message.reply_to is None else replace(message, reply_to=None)
     except CodecError:
         content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
         own = {name: value for name, value in headers.items() if name.lower() != "content-type"}

@@ -10,8 +10,7 @@ import msgspec
 
 from pabal.model.errors import ConnectionFailed, PabalError
 from pabal.transports.nats.connection import Connection
-from pabal.transports.nats.publishing import is_nobody
-from pabal.transports.nats.received import Received
+from pabal.transports.nats.received import Received, is_nobody
 
 NO_CONSUMER = 10014
 NO_MESSAGE = 10037
@@ -23,6 +22,13 @@ UNREACHED = 503
 _TIMEOUT = 5.0
 
 Answer = dict[str, Any]
+
+_read = msgspec.json.Decoder(Answer).decode
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
 
 
 class ApiError(PabalError):
@@ -88,9 +94,13 @@ class Api:
         if is_nobody(received):
             take(ApiError(UNREACHED, f"{self._connection.address}: JetStream is not there"))
             return
-        answer: Answer = msgspec.json.decode(received.data)
-        error = answer.get("error")
-        take(answer if error is None else ApiError(error.get("err_code", 0), error.get("description", "")))
+        try:
+            answer = _read(received.data)
+            error = None if "error" not in answer else msgspec.convert(answer["error"], _Error)
+        except msgspec.DecodeError:
+            take(ApiError(0, f"somebody answered {received.data[:100]!r} instead of JetStream"))
+            return
+        take(answer if error is None else ApiError(error.err_code, error.description))
 
     def _lost(self) -> None:
         waiting, self._waiting = self._waiting, {}

@@ -23,6 +23,8 @@ _SURE = 0.95
 """The part of a lease that we count on: the server's began a little before we had the message."""
 _ANSWER = 5.0
 """Seconds that the server has to confirm what is settled."""
+_LONGEST = 30 * 24 * 3600.0
+"""Seconds for which a message is given back at a time; its record tells when it is due."""
 
 
 class Held(msgspec.Struct, eq=False):
@@ -134,7 +136,9 @@ class Holding:
         after = outcome.after if isinstance(outcome, Retried | Early) else 0.0
         if after <= 0:
             return replace(record, due=0.0), b"-NAK"
-        return replace(record, due=self._clock.time() + after), b'-NAK {"delay": %d}' % round(after * _NANO)
+        return replace(record, due=self._clock.time() + after), b'-NAK {"delay": %d}' % round(
+            min(after, _LONGEST) * _NANO
+        )
 
     async def _written(self, kept: Sequence[tuple[Held, bytes, Record]]) -> set[Held]:
         if not kept:

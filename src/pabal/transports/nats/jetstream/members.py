@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.asked import MEMBERS
-from pabal.transports.nats.publishing import is_nobody
-from pabal.transports.nats.received import Received
+from pabal.transports.nats.received import Received, is_nobody
 
 _QUIET = 0.3
 """Seconds without an answer after which no more is expected."""

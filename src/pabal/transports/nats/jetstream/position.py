@@ -8,6 +8,8 @@ _SHORT = 9
 """Tokens of ``$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>``."""
 _LONGER = 2
 """Tokens more, after the second, where the server names its domain and account."""
+_DIGITS = 19
+"""Of the time, in nanoseconds."""
 
 
 class Position(NamedTuple):
@@ -19,8 +21,12 @@ class Position(NamedTuple):
     stored: str
 
 
-def position(reply: str) -> Position:
-    """Read an acknowledgement's subject."""
+def position(reply: str) -> Position | None:
+    """Read an acknowledgement's subject; None: it is none."""
     tokens = reply.split(".")
     at = 0 if len(tokens) == _SHORT else _LONGER
-    return Position(tokens[2 + at], int(tokens[4 + at]), int(tokens[5 + at]), tokens[7 + at])
+    try:
+        found = Position(tokens[2 + at], int(tokens[4 + at]), int(tokens[5 + at]), tokens[7 + at])
+    except (ValueError, IndexError):
+        return None
+    return found if found.stored.isdecimal() and len(found.stored) <= _DIGITS else None

@@ -124,8 +124,9 @@ class Puller:
         status = headers.get(STATUS)
         if status == _HEARTBEAT_CODE:
             return
-        if status in _OVER and "Nats-Pending-Messages" in headers:
-            self.coming = max(0, self.coming - int(headers["Nats-Pending-Messages"]))
+        left = headers.get("Nats-Pending-Messages", "")
+        if status in _OVER and left.isdecimal():
+            self.coming = max(0, self.coming - int(left))
             self._over()
             return
         self._ready = False

@@ -25,6 +25,7 @@ _KEPT_FOR = 90 * 24 * 3600
 """Seconds after which a record goes whose message has long left its stream."""
 _MOST = 256 * 1024
 """Bytes of a record, unless it is larger without any traceback."""
+_DIGITS = len(str(2**63))
 _NO_HEADERS = b"NATS/1.0\r\n\r\n"
 
 
@@ -114,7 +115,9 @@ class Records:
                     return found
                 raise
             after = answer["message"]["seq"]
-            found.append((int(answer["message"]["subject"].rpartition(".")[2]), _of(answer)))
+            position, record = answer["message"]["subject"].rpartition(".")[2], _of(answer)
+            if record is not None and position.isdecimal() and len(position) < _DIGITS:
+                found.append((int(position), record))
 
     def end(self, keys: Iterable[str]) -> None:
         """Remove records; ``*`` as the position: all of a group."""
@@ -141,5 +144,9 @@ class Records:
         return written
 
 
-def _of(answer: Answer) -> Record:
-    return _decode(b64decode(answer["message"]["data"]))
+def _of(answer: Answer) -> Record | None:
+    """The record that was looked up; None where somebody else wrote there, or took it out."""
+    try:
+        return _decode(b64decode(answer["message"].get("data", "")))
+    except msgspec.DecodeError:
+        return None

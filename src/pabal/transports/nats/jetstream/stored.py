@@ -9,13 +9,13 @@ import msgspec
 
 from pabal.model.errors import MessageTooLarge, PabalError, PublishError, PublishTimeout
 from pabal.transports.nats.connection import Connection
-from pabal.transports.nats.publishing import is_nobody
-from pabal.transports.nats.received import Received
+from pabal.transports.nats.received import Received, is_nobody
 from pabal.transports.nats.wire import frame
 
 _MOST_AT_ONCE = 4_000
 """Messages on their way to the server; it refuses what is more than it has room for."""
-_TOO_LARGE = (10054, 10124)
+_TOO_LARGE = (10054, 10097, 10124)
+"""Codes for a message, and for headers, that are larger than a stream takes them."""
 
 
 class _Error(msgspec.Struct):
@@ -113,9 +113,9 @@ class Storing:
         batch = self._batches.get(number)
         if batch is None:
             return
-        at = int(index)
-        if batch.outcomes[at] is not None:
-            return
+        at = int(index) if index.isdecimal() else len(batch.outcomes)
+        if at >= len(batch.outcomes) or batch.outcomes[at] is not None:
+            return  # whoever hears the channel knows where its publisher waits, and may write there
         batch.outcomes[at] = _outcome(received)
         batch.left -= 1
         if not batch.left and not batch.over.done():
@@ -139,10 +139,12 @@ def _outcome(received: Received) -> Outcome:
     try:
         stored = _read(received.data)
     except msgspec.DecodeError:
-        return PublishError(f"somebody answered {received.data[:100]!r} instead of JetStream")
+        stored = Stored()
     error = stored.error
     if error is None:
-        return stored
+        if stored.stream and stored.seq:
+            return stored
+        return PublishError(f"somebody answered {received.data[:100]!r} instead of JetStream")
     if error.err_code in _TOO_LARGE:
         return MessageTooLarge(f"the stream does not take it: {error.description}")
     return PublishError(f"the stream does not take it: {error.description}")

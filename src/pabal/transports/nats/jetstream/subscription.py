@@ -194,6 +194,9 @@ class JetStreamSubscription:
 
     def _take(self, received: Received) -> None:
         at = position(received.reply)
+        if at is None:
+            self._fill()  # somebody else wrote to our inbox
+            return
         if not is_for(received, self._group):
             if self._group is not None:
                 self._connection.write(b"PUB %s 0\r\n\r\n" % received.reply.encode())
