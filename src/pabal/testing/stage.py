@@ -213,10 +213,13 @@ class Reader:
                 before.append(delivery)
 
     async def handle(self, count: int) -> list[Delivery]:
-        """Exactly `count` deliveries, each acked."""
+        """Exactly `count` deliveries, acked as they come: what comes late keeps none of them beyond its lease."""
         handled: list[Delivery] = []
         while len(handled) < count:
-            got = await self.take(min(100, count - len(handled)))
+            try:
+                got = await self.some(min(100, count - len(handled)))
+            except PromiseBroken as broken:
+                raise PromiseBroken(f"Expected {count} deliveries, got {len(handled)}. {broken}") from None
             await self.done(got, ACKED)
             handled += got
         return handled

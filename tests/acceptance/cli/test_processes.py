@@ -110,6 +110,12 @@ def publish(team: Program, channel: str, count: int = 1) -> list[str]:
     return [receipt.id for receipt in receipts]
 
 
+def leased(team: Program) -> int:
+    """How many jobs the processes have in hand."""
+    (group,) = (each for each in team.lines(shapes.Group, "groups", "list", BOX) if each.channel == "jobs")
+    return group.leased
+
+
 def seen(supervisor: Running, *wanted: str) -> list[str]:
     """The lines on standard output up to where each of `wanted` was in one, in whatever order."""
     lines: list[str] = []
@@ -131,8 +137,12 @@ def test_one_signal_drains_them_all(number: signal.Signals, team: Program) -> No
     assert {"[1]", "[2]"} == set(pids)
     published = publish(team, "jobs", 20)
     seen(supervisor, "[1] took", "[2] took")
+    while leased(team) < 7:  # in both something is at hand behind what runs, of which they hold 5 at most
+        pass
     supervisor.process.send_signal(number)
     supervisor.note("draining all processes")
+    while leased(team) > 2:  # until both have given back what has not begun
+        pass
     (team.folder / "go").touch()
     out, err = supervisor.end()
     did = [line.split() for line in out.splitlines() if " did " in line]
