@@ -1,6 +1,6 @@
 """The page in a real browser."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,7 +8,11 @@ import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from tests.acceptance.todo.served import serving
+from tests.servers.blackhole import Proxy
 from tests.servers.packages import PROGRAMS
+from tests.servers.plugin import Start
+
+OpenProxy = Callable[[int], Proxy]
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -147,7 +151,7 @@ async def test_a_refused_item_is_kept_in_its_field(page: Page, forgiven: list[st
 async def test_a_lost_connection_is_shown_and_heals(
     browser: BrowserContext, tmp_path: Path, forgiven: list[str]
 ) -> None:
-    """While the server is away nothing that was typed is lost; when it is back the list is read again."""
+    """While the server is away nothing that was typed is lost; when it is back that is sent and the list is read."""
     forgiven += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "503"]
     folder = tmp_path / "app"
     async with serving(folder) as address:
@@ -157,11 +161,50 @@ async def test_a_lost_connection_is_shown_and_heals(
     lost = page.get_by_text("Connection lost")
     await expect(lost).to_be_visible()
     await add(page, "after")
-    await expect(page.get_by_role("alert")).to_contain_text("Not sent")
+    await expect(page.get_by_role("alert")).to_contain_text("Not added yet")
     async with serving(folder, port=urlsplit(address).port or 0):
         await expect(lost).to_be_hidden()
-        await page.get_by_role("button", name="Add").click()
         await expect_saved(page, "after", "before")
+        await expect(page.get_by_role("alert")).to_be_hidden()
+        await expect(page.get_by_label("What is to be done?")).to_have_value("")
+        await page.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page notices soon that there is no answer."""
+    for name, seconds in {
+        "app.PUBLISH_WITHIN": 1.0,
+        "pulse.WITHIN": 1.0,
+        "pulse.EVERY": 0.2,
+        "pulse.AGAIN": 0.2,
+    }.items():
+        monkeypatch.setattr(f"pabal.examples.todo.{name}", seconds)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_message_server_that_is_away_is_said_and_heals(
+    browser: BrowserContext, start_redis: Start, open_proxy: OpenProxy, tmp_path: Path, forgiven: list[str]
+) -> None:
+    """The page notices by itself; what is added meanwhile stays in its field, and is sent once there is an answer."""
+    forgiven.append("503")
+    server = start_redis()
+    proxy = open_proxy(server.port)
+    async with serving(tmp_path / "app", url=server.url("redis+streams", port=proxy.port)) as address:
+        page = await opened(browser, address)
+        away, notice = page.get_by_text("The message server does not answer"), page.get_by_role("alert")
+        await add(page, "before")
+        await expect_saved(page, "before")
+        await expect(away).to_be_hidden()
+        proxy.stall()
+        await expect(away).to_be_visible()
+        await add(page, "during")
+        await expect(notice).to_contain_text("sent again by itself")
+        proxy.forward()
+        await expect_saved(page, "during", "before")
+        await expect(away).to_be_hidden()
+        await expect(notice).to_be_hidden()
+        await expect(page.get_by_label("What is to be done?")).to_have_value("")
         await page.close()
 
 

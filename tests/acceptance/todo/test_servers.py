@@ -47,6 +47,17 @@ async def works(app: Client) -> None:
     assert {"discarded": 1} == (await app.http.post("/dead-letters/discard")).json()
 
 
+async def passes_nothing_by(app: Client) -> None:
+    """Where nothing waits for a handler that is away, no item is taken meanwhile."""
+    await app.switch("save", "stop")
+    response = await app.http.post("/todo", json={"item": "later"})
+    assert (response.status_code, "start it first" in response.json()["error"]) == (409, True)
+    assert "goes past it" in (await app.http.get("/")).text
+    await app.switch("save", "start")
+    await app.add("later")
+    await app.until(lambda view: "later" in saved(view))
+
+
 async def waits(app: Client) -> None:
     """Items wait for a handler that is away."""
     await app.switch("save", "stop")
@@ -61,8 +72,7 @@ async def test_nats(nats_server: Server | Given, own_token: str, scheme: str, tm
     """Items are saved, rewritten and ticked off, dead letters sent again; with JetStream items wait, too."""
     async with app_on(nats_server.url(scheme) + f"?prefix={own_token}", tmp_path) as app:
         await works(app)
-        if scheme == "jetstream":
-            await waits(app)
+        await (waits(app) if scheme == "jetstream" else passes_nothing_by(app))
 
 
 @pytest.mark.parametrize("scheme", ["redis+pubsub", "redis+streams"])
@@ -70,8 +80,7 @@ async def test_redis(redis_server: Server | Given, own_token: str, scheme: str, 
     """The same; in streams items wait."""
     async with app_on(redis_server.url(scheme) + f"?prefix={own_token}:", tmp_path) as app:
         await works(app)
-        if scheme == "redis+streams":
-            await waits(app)
+        await (waits(app) if scheme == "redis+streams" else passes_nothing_by(app))
 
 
 async def heals(app: Client, proxy: Proxy) -> None:

@@ -19,6 +19,16 @@ async def test_an_item_goes_through_the_bus_to_the_database(tmp_path: Path, url:
         assert [row["id"] for row in view["items"]] == [id]
 
 
+async def test_an_item_that_is_sent_again_is_added_once(app: Client) -> None:
+    """Whoever had no answer repeats the id, and need not know whether the first one arrived."""
+    new = {"item": "buy milk", "id": "8d7c30be-15a4-4e6f-a8c3-0d4bbba1f7f3"}
+    for _ in range(2):
+        assert (await app.http.post("/todo", json=new)).json() == {"id": new["id"]}
+    await app.add("call mum")
+    view = await app.until(lambda view: view["on_their_way"] == 0)
+    assert saved(view) == ["call mum", "buy milk"]
+
+
 async def test_a_form_field_is_taken_as_well(app: Client) -> None:
     """A program that posts a form gets the same answer as one that posts JSON."""
     response = await app.http.post("/todo", data={"item": "one"})
@@ -53,6 +63,8 @@ async def test_a_refused_form_keeps_what_was_typed(app: Client) -> None:
         (422, b"[]", "application/json", "JSON object"),
         (422, b"{}", "application/json", "item"),
         (422, b'{"item": 5}', "application/json", "item"),
+        (422, b'{"item": "x", "id": "1"}', "application/json", "UUID"),
+        (422, b'{"item": "x", "id": 1}', "application/json", "UUID"),
         (422, b'{"item": " \\n "}', "application/json", "needs some text"),
         (422, '{"item": "\u200b"}'.encode(), "application/json", "needs some text"),
         (422, b"item=", "application/x-www-form-urlencoded", "needs some text"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from pabal import Bus, Channel, Message, PabalError, PublishTimeout
+from pabal import Bus, Channel, ConnectionFailed, Message, PabalError, PublishTimeout
 from pabal.examples.todo.events import (
     DONE_CHANGED,
     ITEM_REMOVED,
@@ -33,6 +34,7 @@ from pabal.examples.todo.events import (
 from pabal.examples.todo.forms import answer, convert, fields, wants_page
 from pabal.examples.todo.guard import Guard
 from pabal.examples.todo.items import Items
+from pabal.examples.todo.pulse import Pulse
 from pabal.examples.todo.push import Browsers
 from pabal.examples.todo.view import View, dead_letters, look
 from pabal.examples.todo.waiting import Change, Waiting
@@ -45,14 +47,19 @@ templates = Jinja2Templates(PAGE)
 
 
 class Todo:
-    """The to-do list over HTTP, on a bus that is not running yet."""
+    """The to-do list over HTTP, on a bus that is not running yet.
 
-    def __init__(self, bus: Bus, items: Items, workers: Sequence[Worker]) -> None:
+    `keeps`: whether what is published waits for a handler that is stopped.
+    """
+
+    def __init__(self, bus: Bus, items: Items, workers: Sequence[Worker], *, keeps: bool) -> None:
         self.bus = bus
         self.browsers = Browsers()
+        self.pulse = Pulse(bus, self.browsers)
         self._items = items
         self._workers = {worker.name: worker for worker in workers}
         self._waiting = Waiting()
+        self._keeps = keeps
 
         @bus.listen(ITEM_SAVED)
         async def refresh(saved: Item) -> None:
@@ -94,7 +101,10 @@ class Todo:
             new = NewItem(check_item(convert(given, NewItem).item))
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        id = await self._publish(NEW_ITEM, new)
+        if not self._keeps and not self._workers["save"].running:
+            raise HTTPException(409, "the save handler is stopped, and nothing waits for it here; start it first")
+        # Whoever sends an item again under the id that it had has it once: the message's id is the item's.
+        id = await self._publish(NEW_ITEM, new, id=_given_id(given))
         self._expect(id, Change(id, item=new.item))
         return answer(request, {"id": id})
 
@@ -163,9 +173,15 @@ class Todo:
         self.browsers.tell("dead", b"{}")
         return answer(request, {"discarded": discarded}, 200)
 
-    async def _publish(self, channel: Channel[Any], value: object, *, key: str | None = None) -> str:
+    async def _publish(
+        self, channel: Channel[Any], value: object, *, key: str | None = None, id: str | None = None
+    ) -> str:
         with _unavailable("not sent, please try again"):
-            receipt = await self.bus.publish(channel, value, key=key, timeout=PUBLISH_WITHIN)
+            try:
+                receipt = await self.bus.publish(channel, value, key=key, id=id, timeout=PUBLISH_WITHIN)
+            except (PublishTimeout, ConnectionFailed):
+                self.pulse.tell(away=True)
+                raise
         return receipt.id
 
     def _expect(self, item: str, change: Change) -> None:
@@ -174,11 +190,12 @@ class Todo:
 
     async def _look(self) -> View:
         with _unavailable("the list cannot be read"):
-            return await look(self.bus, self._items, self._waiting, self._workers.values())
+            view = await look(self.bus, self._items, self._waiting, self._workers.values())
+        return msgspec.structs.replace(view, away=self.pulse.away)
 
     async def _page(self, request: Request, notice: str = "", status: int = 200) -> Response:
         typed = getattr(request.state, "typed", "")
-        context = {"view": await self._look(), "notice": notice, "typed": typed}
+        context = {"view": await self._look(), "notice": notice, "typed": typed, "keeps": self._keeps}
         return templates.TemplateResponse(request, "index.html", context, status)
 
     async def _refused(self, request: Request, error: Exception) -> Response:
@@ -194,8 +211,8 @@ def _unavailable(what: str) -> Iterator[None]:
     """Let the client try again later, and tell it what failed."""
     try:
         yield
-    except PublishTimeout as error:
-        told = f"no answer, so it may come yet; look before you try again: {error}"
+    except PublishTimeout:
+        told = "no answer, so this may or may not have arrived; look at the list before you try again"
         raise HTTPException(503, told, headers={"Retry-After": "2"}) from None
     except (PabalError, SQLAlchemyError) as error:
         raise HTTPException(503, f"{what}: {error}", headers={"Retry-After": "2"}) from None
@@ -206,3 +223,10 @@ def _item_id(request: Request) -> str:
     if len(id) > 200:
         raise HTTPException(404, "there is no such item")
     return id
+
+
+def _given_id(given: dict[str, Any]) -> str | None:
+    try:
+        return str(uuid.UUID(given["id"])) if "id" in given else None
+    except (ValueError, TypeError, AttributeError):
+        raise HTTPException(422, "an id is a UUID") from None

@@ -14,9 +14,13 @@ class Browsers:
     """The connected browsers, each with a queue of at most `BACKLOG` events.
 
     One that reads too slowly is let go: it connects again by itself and then reads the whole list.
+
+    Attributes:
+        watched: set while there is one.
     """
 
     def __init__(self) -> None:
+        self.watched = asyncio.Event()
         self._queues: set[asyncio.Queue[bytes | None]] = set()
         self._closed = False
 
@@ -38,6 +42,7 @@ class Browsers:
         """The events for one browser, with a sign of life every `HEARTBEAT` seconds."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
         self._queues.add(queue)
+        self.watched.set()
         try:
             yield b"retry: 1000\n\n"
             while True:
@@ -50,7 +55,7 @@ class Browsers:
                     return
                 yield event
         finally:
-            self._queues.discard(queue)
+            self._forget(queue)
 
     def close(self) -> None:
         """End every stream."""
@@ -59,7 +64,12 @@ class Browsers:
             self._let_go(queue)
 
     def _let_go(self, queue: asyncio.Queue[bytes | None]) -> None:
-        self._queues.discard(queue)
+        self._forget(queue)
         while not queue.empty():
             queue.get_nowait()
         queue.put_nowait(None)
+
+    def _forget(self, queue: asyncio.Queue[bytes | None]) -> None:
+        self._queues.discard(queue)
+        if not self._queues:
+            self.watched.clear()

@@ -68,9 +68,13 @@ async def serve(
                 except CapabilityError:
                     if worker is save:
                         raise  # the others are extras: the page says that they are missing
-            todo = Todo(Bus(url, name="todo-page", dead_letters=letters), items, [save, mutate, audit])
+            page = Bus(url, name="todo-page", dead_letters=letters)
+            keeps = await _keeps(save_handler(Bus(url, name="todo", dead_letters=letters), items))
+            todo = Todo(page, items, [save, mutate, audit], keeps=keeps)
             crew = await stack.enter_async_context(todo.bus.running())
             server = Server(todo, announce=lambda: announce(_address(listening)))
+            asking = asyncio.create_task(todo.pulse.run(), name="todo: pulse")
+            stack.push_async_callback(_ended, asking)
             with on_signal(crew.stop):
                 await run(server, listening, until=crew.wait())
 
@@ -177,6 +181,11 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((address, 0), family=family)
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+
+
 async def _letters(url: str, folder: Path) -> str | None:
     """Where dead letters go: a file of the app's where the transport has no place for them that a page could show."""
     async with Bus(url, name="todo") as bus:
@@ -185,6 +194,12 @@ async def _letters(url: str, folder: Path) -> str | None:
         except CapabilityError:
             return f"sqlite:///{quote(str(folder / 'dead-letters.db'))}"
     return None
+
+
+async def _keeps(bus: Bus) -> bool:
+    """Whether messages wait for the handlers of this bus while they are stopped."""
+    async with bus:
+        return all(line.need != "at most once" for line in await bus.plan())
 
 
 def _address(listening: socket.socket) -> str:

@@ -40,6 +40,7 @@ class View(msgspec.Struct, frozen=True):
     """The whole page: items that are not saved yet come first.
 
     `more`: there are older items than these. `dead`: messages that could not be handled, at most `MOST_DEAD`.
+    `away`: what carries the messages does not answer.
     """
 
     items: Sequence[Row]
@@ -47,6 +48,7 @@ class View(msgspec.Struct, frozen=True):
     handlers: Mapping[str, Handler]
     dead: int
     more: bool
+    away: bool = False
 
 
 async def look(bus: Bus, items: Items, waiting: Waiting, workers: Iterable[Worker]) -> View:

@@ -35,6 +35,9 @@ async function refresh() {
 function show(view) {
   showItems(view.items);
   $("empty").hidden = view.items.length > 0;
+  const back = !$("away").hidden && !view.away;
+  $("away").hidden = !view.away;
+  if (back) sendAgain();
   $("more").hidden = !view.more;
   $("count").textContent = view.on_their_way === 1 ? "1 item is" : `${view.on_their_way} items are`;
   $("waiting").hidden = view.on_their_way === 0;
@@ -89,6 +92,16 @@ function notice(text) {
   $("notice").hidden = text === "";
 }
 
+// An item that nobody has answered for stays in its field and is sent again, under the id that it had: whether it
+// arrived the first time or not, it is added once.
+let unsent;
+
+function sendAgain() {
+  clearTimeout(unsent?.timer);
+  if (unsent && $("item").value === unsent.typed) $("new").requestSubmit();
+  else notice("");
+}
+
 // Every form of the page, the same way as the browser would send it.
 document.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -96,23 +109,27 @@ document.addEventListener("submit", async (event) => {
   if (form.ariaBusy === "true") return;
   form.ariaBusy = "true";
   const typed = $("item").value;
+  const body = new URLSearchParams(new FormData(form));
+  if (form.id === "new") {
+    clearTimeout(unsent?.timer);
+    if (unsent?.typed !== typed) unsent = { typed, id: crypto.randomUUID() };
+    body.set("id", unsent.id);
+  }
+  let status = 503;
+  let said = "the page's server does not answer";
   try {
-    const response = await fetch(form.action, {
-      method: "POST",
-      headers: { Accept: "application/json" },
-      body: new URLSearchParams(new FormData(form)),
-    });
-    const answer = await response.json();
-    if (response.ok) {
-      notice("");
-      if (form.id === "new" && $("item").value === typed) $("item").value = "";
-    } else {
-      notice(answer.error.charAt(0).toUpperCase() + answer.error.slice(1));
-    }
-  } catch {
-    notice("Not sent, please try again: the server does not answer");
-  } finally {
-    form.ariaBusy = "false";
+    const response = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" }, body });
+    status = response.status;
+    if (!response.ok) said = (await response.json()).error;
+  } catch {}
+  form.ariaBusy = "false";
+  if (form.id === "new" && status === 503) {
+    notice("Not added yet: no answer came. It is sent again by itself, and added only once.");
+    unsent.timer = setTimeout(sendAgain, 2000);
+  } else {
+    if (form.id === "new") unsent = undefined;
+    notice(status < 300 ? "" : said.charAt(0).toUpperCase() + said.slice(1));
+    if (form.id === "new" && status < 300 && $("item").value === typed) $("item").value = "";
   }
   refresh();
 });
@@ -120,6 +137,7 @@ document.addEventListener("submit", async (event) => {
 function listen() {
   const events = new EventSource("/events");
   events.onopen = () => {
+    if (!$("link").hidden) sendAgain();
     $("link").hidden = true;
     refresh();
   };
@@ -128,7 +146,7 @@ function listen() {
     // The browser connects again by itself, unless the server answered with an error.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   };
-  for (const name of ["waiting", "handlers", "dead"]) events.addEventListener(name, refresh);
+  for (const name of ["waiting", "handlers", "dead", "away"]) events.addEventListener(name, refresh);
   events.addEventListener("itemsaved", (event) => {
     const saved = JSON.parse(event.data);
     $("said").textContent = `${saved.removed ? "Removed" : "Saved"}: ${saved.item}`;
