@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -16,7 +15,8 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from pabal.model.address import Address
-from pabal.model.errors import ConnectionFailed
+from pabal.model.errors import ConfigurationError, ConnectionFailed
+from pabal.transports.nats.client import NatsClient, Receive, Sink, refused, words
 from pabal.transports.nats.options import ServerOptions, servers, tls
 from pabal.transports.nats.received import Received
 
@@ -31,8 +31,8 @@ _FAREWELL = 2.0
 _PIECE = 256 * 1024
 """Bytes that are sent before the socket is waited for."""
 
-Receive = Callable[[Received], None]
 Lost = Callable[[], None]
+Refused = Callable[[str], None]
 
 
 class Connection:
@@ -47,10 +47,12 @@ class Connection:
         self._inboxes = 0
         self._options = options
         self._servers = servers(address)
-        self._client = _Client(encrypted=options.tls)
+        self._client = NatsClient(encrypted=options.tls)
         self._branches: dict[str, Receive] = {}
         self._barriers: dict[str, asyncio.Future[None]] = {}
         self._watchers: set[Lost] = set()
+        self._refusals: list[Refused] = []
+        self._unheard: set[str] = set()
         self._number = 0
         self._connected = asyncio.Event()
         self._begun = self._opened = self._closed = False
@@ -90,13 +92,13 @@ class Connection:
                 await self.subscribe(f"{self.inbox}.>", "", self._receive)
         except TimeoutError:
             await self._give_up()
-            why = f": {_text(self._trouble)}" if self._trouble is not None else ""
+            why = f": {words(self._trouble)}" if self._trouble is not None else ""
             raise ConnectionFailed(
                 f"{self.address} did not answer within {self._options.connect_timeout:g} s{why}"
             ) from None
         except (errors.Error, OSError) as error:
             await self._give_up()
-            raise ConnectionFailed(f"{self.address}: {_text(error)}") from error
+            raise ConnectionFailed(f"{self.address}: {words(error)}") from error
         except BaseException:
             await self._give_up()
             raise
@@ -134,6 +136,13 @@ class Connection:
     def unwatch(self, lost: Lost) -> None:
         """Call it no more."""
         self._watchers.discard(lost)
+
+    def watch_refusals(self, refused: Refused) -> None:
+        """Have `refused` called with each subject, in lower case, to which the server lets us publish nothing.
+
+        That is all it says: what was published there is gone.
+        """
+        self._refusals.append(refused)
 
     @property
     def is_connected(self) -> bool:
@@ -181,19 +190,24 @@ class Connection:
             if self._closed or not self._opened:
                 raise ConnectionFailed(f"{self.address} is not open")
             if self._client.is_closed:
-                raise ConnectionFailed(f"{self.address} has ended the connection: {_text(self._trouble)}")
+                raise ConnectionFailed(f"{self.address} has ended the connection: {words(self._trouble)}")
             self._connected.clear()
             await self._connected.wait()
 
     async def subscribe(self, subject: str, queue: str, receive: Receive) -> Subscription:
-        """Register for a subject, and for it again after each reconnection; `receive` is called in the event loop."""
+        """Register for a subject, and for it again after each reconnection; `receive` is called in the event loop.
+
+        Raises ConnectionFailed, and ConfigurationError for a subject that the user is not allowed to hear.
+        """
         client = await self.ready()
+        self._unheard.discard(subject.lower())
         # A subscription made for a future hands over each message at once: no queue, no task and no limit at which the
         # client drops in silence.
-        sink = cast("asyncio.Future[Any]", _Sink(receive))
+        sink = cast("asyncio.Future[Any]", Sink(receive))
         subscription = await client.subscribe(subject, queue=queue, future=sink)
         try:
             await self.barrier()
+            self._check_heard(subject)
         except BaseException:
             with suppress(errors.Error, OSError):
                 await subscription.unsubscribe()
@@ -281,11 +295,24 @@ class Connection:
     async def _failed(self, error: Exception) -> None:
         self._trouble = error
         if self._opened:
-            log.warning("%s: %s", self.address, _text(error))
+            log.warning("%s: %s", self.address, words(error))
+            self._hear_refusal(error)
             return
         self._tried += 1
         if self._tried >= len(self._servers):
-            raise error if isinstance(error, OSError | errors.Error) else ConnectionFailed(_text(error))
+            raise error if isinstance(error, OSError | errors.Error) else ConnectionFailed(words(error))
+
+    def _check_heard(self, subject: str) -> None:
+        if subject.lower() in self._unheard:
+            raise ConfigurationError(f"{self.address}: this user is not allowed to subscribe to {subject}")
+
+    def _hear_refusal(self, error: Exception) -> None:
+        what, subject = refused(error) or ("", "")
+        if what == "subscription":
+            self._unheard.add(subject)
+        elif what:
+            for tell in self._refusals:
+                tell(subject)
 
     def _tell_of_loss(self) -> None:
         self._fail_barriers()
@@ -306,43 +333,4 @@ class Connection:
         self._connected.set()
         self._tell_of_loss()
         if not self._closed:
-            log.error("%s: the connection has ended: %s", self.address, _text(self._trouble))
-
-
-class _Client(Client):
-    """The client, but that it sends no credentials to a server that would read them unencrypted."""
-
-    def __init__(self, *, encrypted: bool) -> None:
-        super().__init__()
-        self._encrypted = encrypted
-
-    def _connect_command(self) -> bytes:
-        if self._encrypted and not self._server_info.get("tls_required"):
-            raise errors.SecureConnWantedError
-        return super()._connect_command()
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        # Every subscription here has a sink, which takes a message as it is: nothing is read that nobody asks for.
-        subscription = self._subs.get(sid)
-        sink = None if subscription is None else subscription._future  # noqa: SLF001
-        if sink is not None:
-            sink.set_result(
-                Received(subject.decode("utf-8", "replace"), reply.decode("utf-8", "replace"), data, headers)
-            )
-
-
-class _Sink:
-    """What a subscription takes for the future of its only message."""
-
-    def __init__(self, receive: Receive) -> None:
-        self.set_result = receive
-
-    def cancelled(self) -> bool:
-        return False
-
-
-def _text(error: Exception | None) -> str:
-    if isinstance(error, ConnectionError) and error.errno:
-        return os.strerror(error.errno)  # asyncio's own text has the number and not its meaning
-    text = str(error).removeprefix("nats: ").strip() if error is not None else ""
-    return text or type(error).__name__
+            log.error("%s: the connection has ended: %s", self.address, words(self._trouble))

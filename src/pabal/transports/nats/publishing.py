@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pabal.model.errors import CapabilityError, ConnectionFailed, MessageTooLarge, PabalError, PublishTimeout
+from pabal.model.errors import (
+    CapabilityError,
+    ConnectionFailed,
+    MessageTooLarge,
+    PabalError,
+    PublishError,
+    PublishTimeout,
+)
 from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.received import Received, is_nobody
@@ -28,7 +35,9 @@ class Publishing:
         self._max_body = max_body
         self._probe = connection.branch(PROBE, self._nobody)
         self._batches: dict[str, set[int]] = {}
+        self._forbidden: dict[str, set[str]] = {}
         self._number = 0
+        connection.watch_refusals(self._forbid)
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Receipt]:
         """Send messages in order; returns once the server has them, or has told that it takes none.
@@ -39,6 +48,7 @@ class Publishing:
         batch = str(self._number)
         self._number += 1
         nobody = self._batches[batch] = set()
+        forbidden = self._forbidden[batch] = set()
         refused: dict[int, Receipt] = {}
         frames: list[bytes] = []
         size = 0
@@ -63,7 +73,10 @@ class Publishing:
             unknown = PublishTimeout(f"the connection was lost, and what was sent may or may not be there: {error}")
             return [refused.get(index) or Receipt(post.message.id, error=unknown) for index, post in enumerate(posts)]
         finally:
-            del self._batches[batch]
+            del self._batches[batch], self._forbidden[batch]
+        for index, post in enumerate(posts if forbidden else ()):
+            if self._subjects.of(post.message.channel).lower() in forbidden:
+                refused[index] = Receipt(post.message.id, error=not_allowed(self._subjects.of(post.message.channel)))
         if not refused and not nobody:
             return [Receipt(post.message.id, True) for post in posts]
         return [refused.get(index) or Receipt(post.message.id, index not in nobody) for index, post in enumerate(posts)]
@@ -78,6 +91,10 @@ class Publishing:
             raise MessageTooLarge(f"the body has {len(message.body)} bytes; {self._max_body} are the most here")
         return frame(self._subjects.of(message.channel), reply, headers, message.body)
 
+    def _forbid(self, subject: str) -> None:
+        for forbidden in self._forbidden.values():
+            forbidden.add(subject)
+
     def _nobody(self, received: Received) -> None:
         if not is_nobody(received):
             return  # somebody took the reply subject for a request's
@@ -85,3 +102,8 @@ class Publishing:
         nobody = self._batches.get(batch)
         if nobody is not None and index.isdigit():
             nobody.add(int(index))
+
+
+def not_allowed(subject: str) -> PublishError:
+    """What the server refuses to who has connected."""
+    return PublishError(f"this user is not allowed to publish to {subject}")

@@ -9,6 +9,7 @@ import msgspec
 
 from pabal.model.errors import MessageTooLarge, PabalError, PublishError, PublishTimeout
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.publishing import not_allowed
 from pabal.transports.nats.received import Received, is_nobody
 from pabal.transports.nats.wire import frame
 
@@ -45,12 +46,22 @@ _read = msgspec.json.Decoder(Stored).decode
 class _Batch:
     """What is sent together, and what became of each of it."""
 
-    __slots__ = ("left", "outcomes", "over")
+    __slots__ = ("left", "messages", "outcomes", "over")
 
-    def __init__(self, count: int) -> None:
-        self.left = count
-        self.outcomes: list[Outcome | None] = [None] * count
+    def __init__(self, messages: Sequence[tuple[str, bytes, bytes]]) -> None:
+        self.messages = messages
+        self.left = len(messages)
+        self.outcomes: list[Outcome | None] = [None] * len(messages)
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self, at: int, outcome: Outcome) -> None:
+        """Note what became of a message, if it is known for the first time."""
+        if self.outcomes[at] is not None:
+            return
+        self.outcomes[at] = outcome
+        self.left -= 1
+        if not self.left and not self.over.done():
+            self.over.set_result(None)
 
 
 class Storing:
@@ -66,6 +77,7 @@ class Storing:
         self._room: asyncio.Event = asyncio.Event()
         self._room.set()
         connection.watch(self._lost)
+        connection.watch_refusals(self._forbid)
 
     async def store(self, messages: Sequence[tuple[str, bytes, bytes]]) -> list[Outcome]:
         """Send messages (subject, headers, body) in order; returns what became of each, in their order.
@@ -84,7 +96,7 @@ class Storing:
     async def _store(self, messages: Sequence[tuple[str, bytes, bytes]]) -> list[Outcome]:
         number = str(self._number)
         self._number += 1
-        batch = self._batches[number] = _Batch(len(messages))
+        batch = self._batches[number] = _Batch(messages)
         self._on_the_way += len(messages)
         reply = f"{self._inbox}.{number}."
         try:
@@ -114,12 +126,14 @@ class Storing:
         if batch is None:
             return
         at = int(index) if index.isdecimal() else len(batch.outcomes)
-        if at >= len(batch.outcomes) or batch.outcomes[at] is not None:
-            return  # whoever hears the channel knows where its publisher waits, and may write there
-        batch.outcomes[at] = _outcome(received)
-        batch.left -= 1
-        if not batch.left and not batch.over.done():
-            batch.over.set_result(None)
+        if at < len(batch.outcomes):  # whoever hears the channel knows where its publisher waits, and may write there
+            batch.end(at, _outcome(received))
+
+    def _forbid(self, subject: str) -> None:
+        for batch in self._batches.values():
+            for at, (its, _, _) in enumerate(batch.messages):
+                if its.lower() == subject:
+                    batch.end(at, not_allowed(its))
 
     def _lost(self) -> None:
         for batch in self._batches.values():
