@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from httpx_sse import aconnect_sse
 
+from pabal import Bus
 from tests.acceptance.todo.served import Client, client, saved, serving, texts
 from tests.servers.blackhole import Proxy
 from tests.servers.legs import Given
@@ -81,6 +82,23 @@ async def test_redis(redis_server: Server | Given, own_token: str, scheme: str, 
     async with app_on(redis_server.url(scheme) + f"?prefix={own_token}:", tmp_path) as app:
         await works(app)
         await (waits(app) if scheme == "redis+streams" else passes_nothing_by(app))
+
+
+async def test_what_did_not_arrive_is_said(start_redis: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing waits, an item that the page heard of and the save handler did not is shown as lost."""
+    monkeypatch.setattr("pabal.examples.todo.app.ARRIVES_WITHIN", 0.1)
+    url = start_redis().url("redis+pubsub")
+    async with app_on(url, tmp_path) as app:
+        await app.switch("save", "stop")
+        async with Bus(url) as bus:
+            id = (await bus.publish("events.todo.newitem", {"item": "from a terminal"})).id
+        view = await app.until(lambda view: texts(view) == ["from a terminal"])
+        async with asyncio.timeout(PATIENCE):
+            while view["on_their_way"]:
+                view = await app.view()
+        assert ["lost"] == [row["state"] for row in view["items"]]
+        await app.http.post(f"/todo/{id}/remove")
+        assert [] == (await app.view())["items"]
 
 
 async def heals(app: Client, proxy: Proxy) -> None:

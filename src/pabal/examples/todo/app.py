@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ from pabal.examples.todo.worker import Worker
 
 PAGE = Path(__file__).parent / "page"
 PUBLISH_WITHIN = 5.0
+ARRIVES_WITHIN = 10.0
 
 templates = Jinja2Templates(PAGE)
 
@@ -49,7 +51,7 @@ templates = Jinja2Templates(PAGE)
 class Todo:
     """The to-do list over HTTP, on a bus that is not running yet.
 
-    `keeps`: whether what is published waits for a handler that is stopped.
+    `keeps`: whether what is published waits for a handler that is away; what does not may be lost.
     """
 
     def __init__(self, bus: Bus, items: Items, workers: Sequence[Worker], *, keeps: bool) -> None:
@@ -118,6 +120,11 @@ class Todo:
     async def remove(self, request: Request) -> Response:
         """Publish that an item is to go."""
         removed = ItemRemoved(_item_id(request))
+        lost = self._waiting.changes.get(removed.id)
+        if lost is not None and lost.lost:  # the database never had it
+            self._waiting.forget({lost.message})
+            self.browsers.tell("waiting", msgspec.json.encode(removed.id))
+            return answer(request, {"id": lost.message})
         id = await self._publish(ITEM_REMOVED, removed, key=removed.id)
         self._expect(removed.id, Change(id, removed=True))
         return answer(request, {"id": id})
@@ -185,6 +192,8 @@ class Todo:
         return receipt.id
 
     def _expect(self, item: str, change: Change) -> None:
+        if not self._keeps:
+            change = msgspec.structs.replace(change, by=time.monotonic() + ARRIVES_WITHIN)
         self._waiting.expect(item, change)
         self.browsers.tell("waiting", msgspec.json.encode(item))
 

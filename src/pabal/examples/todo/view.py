@@ -26,7 +26,7 @@ class Row(msgspec.Struct, frozen=True):
     done: bool = False
     removed: bool = False
     saved: bool = True
-    state: Literal["saved", "waiting", "dead"] = "saved"
+    state: Literal["saved", "waiting", "dead", "lost"] = "saved"
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -57,16 +57,18 @@ async def look(bus: Bus, items: Items, waiting: Waiting, workers: Iterable[Worke
     dead = {letter.message.id for letter in letters if letter.group in (SAVE, None)}  # None: nobody was there at all
     if waiting.changes:
         waiting.settle(await items.find(waiting.changes))
+        # The list shows that a tick did not arrive; an item would be gone from it.
+        waiting.forget({change.message for change in waiting.changes.values() if change.lost and change.item is None})
     saved = await items.newest(MOST_ITEMS + 1)
     known = {item.id for item in saved}
     new = [
-        Row(id, change.item, saved=False, state="dead" if change.message in dead else "waiting")
+        Row(id, change.item, saved=False, state=_state(change, dead))
         for id, change in reversed(waiting.changes.items())
         if change.item is not None and id not in known
     ]
     return View(
         items=new + [_row(item, waiting.changes.get(item.id), dead) for item in saved[:MOST_ITEMS]],
-        on_their_way=sum(change.message not in dead for change in waiting.changes.values()),
+        on_their_way=sum(_state(change, dead) == "waiting" for change in waiting.changes.values()),
         handlers={worker.name: Handler(worker.running, worker.problem) for worker in workers},
         dead=len(letters),
         more=len(saved) > MOST_ITEMS,
@@ -85,6 +87,12 @@ async def dead_letters(bus: Bus) -> Sequence[DeadLetter]:
     except CapabilityError:
         return []
     return found
+
+
+def _state(change: Change, dead: Collection[str]) -> Literal["waiting", "dead", "lost"]:
+    if change.message in dead:
+        return "dead"
+    return "lost" if change.lost else "waiting"
 
 
 def _row(item: Item, change: Change | None, dead: Collection[str]) -> Row:

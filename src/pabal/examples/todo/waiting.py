@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -12,12 +13,21 @@ MOST = 1000
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What is on its way for one item, in the message of that id: a text, a tick or a removal."""
+    """What is on its way for one item, in the message of that id: a text, a tick or a removal.
+
+    `by`: when it counts as lost, by `time.monotonic`; None: never, since the transport keeps it.
+    """
 
     message: str
     item: str | None = None
     done: bool | None = None
     removed: bool = False
+    by: float | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it should have come by now."""
+        return self.by is not None and time.monotonic() > self.by
 
     def shows_in(self, saved: Item) -> bool:
         """Whether the database has it."""

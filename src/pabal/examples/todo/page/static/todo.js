@@ -84,7 +84,7 @@ function fill(row, item) {
   remove.action = `/todo/${encodeURIComponent(item.id)}/remove`;
   const cross = row.querySelector(".remove");
   cross.setAttribute("aria-label", `Remove: ${item.item}`);
-  cross.disabled = !item.saved;
+  cross.disabled = !item.saved && item.state !== "lost";
 }
 
 function notice(text) {
