@@ -17,11 +17,23 @@ local function count_of(key, id)
 end
 
 local function acknowledge_first(from, to)
-  -- Mostly they stand one after another, and one look at all is enough.
+  -- Mostly they stand one after another, and are all that this member has there.
+  local count = to - from + 1
+  local pending = redis.call('XPENDING', KEYS[1], group, ARGV[from], ARGV[to], count, member)
+  local all = #pending == count
+  for i = 1, #pending do
+    all = all and pending[i][1] == ARGV[from + i - 1] and pending[i][4] == 1
+  end
+  if all then
+    redis.call('XACK', KEYS[1], group, unpack(ARGV, from, to))
+    answers[1] = string.rep('1', count)
+    return
+  end
+  -- Else one look may still be enough for most.
   local ours = {}
   if to > from then
-    for _, pending in ipairs(redis.call('XPENDING', KEYS[1], group, ARGV[from], ARGV[to], 100000, member)) do
-      ours[pending[1]] = pending[4]
+    for _, each in ipairs(redis.call('XPENDING', KEYS[1], group, ARGV[from], ARGV[to], 10 * count, member)) do
+      ours[each[1]] = each[4]
     end
   end
   local ids = {}
