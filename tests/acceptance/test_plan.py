@@ -57,6 +57,13 @@ async def test_the_plan_says_what_running_refuses(altered: Altered) -> None:
     assert [] == [line for line in await bus.plan(offline=True) if line.stops]
 
 
+async def test_what_settles_nothing_is_not_pulled(altered: Altered) -> None:
+    """Nothing could be given back there, so a consumer has no way to permit it and is told to handle instead."""
+    async with Bus(altered(lacks="settles")) as bus:
+        with pytest.raises(CapabilityError, match="what is pulled has to be settled: read it with a handler"):
+            await bus.consumer("a", group="g").__aenter__()
+
+
 async def test_a_plan_can_be_asked_for_while_the_bus_is_open(altered: Altered) -> None:
     """An open bus answers for the server it is connected to."""
     async with Bus(altered(lacks="requests")) as bus:
@@ -91,15 +98,15 @@ async def test_dead_letters_without_a_keeper_are_in_the_users_state_folder(
 
 
 async def test_each_server_has_a_box_of_its_own(altered: Altered, state: Path) -> None:
-    """Letters of one server are never sent again to another."""
-    async with Bus(altered(lacks="settles,parks")) as bus:
-        await bus.publish("a", 1)
-    async with Bus("altered://user:secret@another?lacks=settles,parks") as other:
-        await other.publish("a", 2)
-        (letter,) = await letters(other)
-        assert b"2" == letter.message.body
+    """Letters of one server are never sent again to another, nor those of one prefix on it to another."""
+    another = "altered://user:secret@another?lacks=settles,parks"
+    for url in (altered(lacks="settles,parks"), another, f"{another}&prefix=shop"):
+        async with Bus(url) as bus:
+            await bus.publish("a", url)
+            (letter,) = await letters(bus)
+            assert url.encode() == letter.message.body
     names = [path.name for path in (state / "pabal" / "dead-letters").glob("*.db")]
-    assert 2 == len(names)
+    assert 3 == len(names)
     assert "secret" not in "".join(names)
 
 

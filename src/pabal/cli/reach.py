@@ -29,8 +29,8 @@ async def opened(url: str) -> AsyncIterator[tuple[Transport, Capabilities]]:
 
 @asynccontextmanager
 async def administered(url: str) -> AsyncIterator[Administers]:
-    """The transport of `url`, which has groups to look after; raises CapabilityError when it has none."""
+    """The transport of `url`, which lists and removes groups; raises CapabilityError when it does neither."""
     async with opened(url) as (transport, can):
         if not can.administers:
-            raise CapabilityError(f"{Address(url)} keeps no groups that pabal can look after")
+            raise CapabilityError(f"{Address(url)} cannot list or remove groups")
         yield cast("Administers", transport)

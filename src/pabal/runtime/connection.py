@@ -228,6 +228,7 @@ class Connection:
             group=source.group,
             retry=retry,
             start=source.start is not None,
+            pulls=True,
         )
         refuse(self.plan([needs]))
         consumer: Consumer[object] = Consumer(

@@ -59,7 +59,8 @@ def _folder() -> Path:
 
 
 def _file(address: Address) -> Path:
-    """A file for each server, since its letters go back to it: told by all of its URL that no secret is in."""
-    place = f"{address.scheme}://{address.netloc}{address.path}"
+    """A file for each server and `prefix` on it, since letters go back there: told by what of the URL is no secret."""
+    prefix = address.query.get("prefix")
+    place = f"{address.scheme}://{address.netloc}{address.path}" + (f"?prefix={prefix}" if prefix else "")
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", place).strip("-")[:60]
     return _folder() / f"{readable}-{blake2b(place.encode(), digest_size=4).hexdigest()}.db"

@@ -27,6 +27,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """What one handler, listener or consumer asks of its transport. `group` None is a listener.
 
     `retry` None is the bus's. `parks_keys`: of ordered messages, what follows a dead letter of its key is held back.
+    `pulls`: it takes messages by hand, and may give them back.
     """
 
     who: str
@@ -37,6 +38,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     parks_keys: bool = False
     at_most_once: bool = False
     start: bool = False
+    pulls: bool = False
 
 
 class BusNeeds(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +112,9 @@ def plan_reader(needs: Needs, bus: BusNeeds, can: Capabilities) -> list[Line]:
         )
         return lines
     settles = can.settles is not Settles.NONE
+    permit = 'permit it with delivery="at-most-once"'
+    if needs.pulls:
+        permit = "what is pulled has to be settled: read it with a handler or `pabal subscribe`"
     line(
         "group",
         "the transport shares messages out among the members",
@@ -122,7 +127,7 @@ def plan_reader(needs: Needs, bus: BusNeeds, can: Capabilities) -> list[Line]:
             "at least once",
             "the transport hands out again what was not settled",
             "the transport settles nothing, so that a message may be lost",
-            'permit it with delivery="at-most-once", or choose a transport that settles',
+            f"{permit}, or choose a transport that settles",
             kept=settles,
         )
     else:
