@@ -12,7 +12,17 @@ from pabal.model.clock import SystemClock, utc
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, Outcome, Settlement
 from pabal.model.transport import Delivery, Post, Settled, Subscription
+from pabal.runtime.registry import make_transport
+from pabal.transports.nats import JetStreamTransport
 from tests.acceptance.seen import PATIENCE
+
+
+async def opened(url: str) -> JetStreamTransport:
+    """A transport that is open; close it."""
+    transport = make_transport(url, clock=SystemClock())
+    assert isinstance(transport, JetStreamTransport)
+    await transport.open()
+    return transport
 
 
 async def api(client: Client, call: str, request: object = None) -> dict[str, Any]:
@@ -37,6 +47,13 @@ async def stream_of(client: Client, subject: str) -> str:
     """The name of the only stream that keeps a subject."""
     (name,) = (await api(client, "STREAM.NAMES", {"subject": subject}))["streams"]
     return str(name)
+
+
+async def make(client: Client, name: str, *subjects: str, **more: Any) -> None:
+    """A stream of somebody else's."""
+    config = {"name": name, "subjects": subjects, "storage": "file", **more}
+    answer = await api(client, f"STREAM.CREATE.{name}", config)
+    assert "error" not in answer
 
 
 async def kept(client: Client, subject: str) -> dict[str, int]:

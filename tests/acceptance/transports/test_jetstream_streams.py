@@ -1,7 +1,6 @@
 """Which stream keeps a channel: made, found, named, or refused; what is there already is never changed."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -14,7 +13,7 @@ from pabal.model.transport import Source
 from pabal.runtime.registry import make_transport
 from pabal.transports.nats import JetStreamTransport
 from tests.acceptance.seen import Seen
-from tests.acceptance.transports.jetstreams import api, end, post, stream_of, take, until
+from tests.acceptance.transports.jetstreams import api, end, make, post, stream_of, take, until
 from tests.servers.plugin import Start
 
 
@@ -28,13 +27,6 @@ async def refused(url: str, source: Source) -> str:
     finally:
         await transport.aclose()
     return str(failed.value)
-
-
-async def make(plain: Client, name: str, *subjects: str, **more: Any) -> None:
-    """A stream of somebody else's."""
-    config = {"name": name, "subjects": subjects, "storage": "file", **more}
-    answer = await api(plain, f"STREAM.CREATE.{name}", config)
-    assert "error" not in answer
 
 
 async def test_each_first_token_has_a_stream(jetstream: JetStreamTransport, plain: Client, own_token: str) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -210,9 +211,9 @@ async def test_what_a_killed_worker_had_comes_again(start_nats: Start, tmp_path:
 
 
 async def test_memory_is_bounded_in_an_outage(start_nats: Start, scheme: str) -> None:
-    """Publishes that nobody waits for any more do not pile up behind a frozen server."""
+    """Publishes, requests and answers that nobody waits for any more do not pile up behind a frozen server."""
     server = start_nats()
-    transport = make_transport(server.url(scheme), clock=SystemClock())
+    transport: Any = make_transport(server.url(scheme), clock=SystemClock())
     await transport.open()
     try:
         await transport.publish([post("a", "0")])
@@ -222,7 +223,15 @@ async def test_memory_is_bounded_in_an_outage(start_nats: Start, scheme: str) ->
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await transport.publish([large])
-        client = transport._connection.client  # type: ignore[attr-defined]
+        question = replace(large.message, reply_to=f"{await transport.replies(lambda to, answer: None)}.1")
+        for _ in range(100):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await transport.request(question)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await transport.reply(replace(large.message, channel="_INBOX.a"))
+        client = transport._connection.client
         assert client.pending_data_size < 5_000_000
         server.thaw()
         async with asyncio.timeout(30):

@@ -18,7 +18,7 @@ from pabal.model.address import Address
 from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.transports.nats.client import NatsClient, Receive, Sink, refused, words
 from pabal.transports.nats.options import ServerOptions, servers, tls
-from pabal.transports.nats.received import Received
+from pabal.transports.nats.received import Received, is_nobody
 
 log = logging.getLogger("pabal.nats")
 
@@ -276,7 +276,11 @@ class Connection:
         kind, _, rest = received.subject[len(self.inbox) + 1 :].partition(".")
         if kind == "b":
             passed = self._barriers.get(rest)
-            if passed is not None and not passed.done():
+            if passed is None or passed.done():
+                return
+            if is_nobody(received):
+                passed.set_exception(ConnectionFailed(f"{self.address}: nobody took what was sent"))
+            else:
                 passed.set_result(None)
         elif (branch := self._branches.get(kind)) is not None:
             branch(received)

@@ -31,7 +31,7 @@ class Requesting:
     async def request(self, subject: str, message: Message) -> Receipt:
         """Send a request; that nobody is there comes by the way back."""
         assert message.reply_to is not None  # noqa: S101 - or it is no request
-        await self._connection.ready()
+        await self._connection.roomy()
         try:
             self._write(subject, message.reply_to, message)
         except PabalError as error:
@@ -40,7 +40,7 @@ class Requesting:
 
     async def reply(self, answer: Message) -> None:
         """Send an answer to the subject that the request named."""
-        await self._connection.ready()
+        await self._connection.roomy()
         self._write(answer.channel, "", answer)
 
     def _write(self, subject: str, reply: str, message: Message) -> None:

@@ -38,11 +38,16 @@ class Mode(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Consumer(msgspec.Struct, frozen=True):
-    """A consumer at the server; `lease` is in seconds, None: nothing is acknowledged."""
+    """A consumer at the server.
+
+    `lease` is in seconds, None: nothing is acknowledged. `most` is how many messages one request may ask for, None:
+    as many as it likes.
+    """
 
     stream: Stream
     name: str
     lease: float | None
+    most: int | None
 
 
 def mode_of(config: dict[str, Any]) -> Mode | None:
@@ -105,7 +110,7 @@ class Consumers:
             config |= _begins(start or "new")
         request = {"stream_name": stream.name, "config": config}
         info = await self._api.ask(f"CONSUMER.CREATE.{stream.name}.{name}.{subject}", request)
-        return Consumer(stream, name, None), info["delivered"]["stream_seq"]
+        return Consumer(stream, name, None, _most(info)), info["delivered"]["stream_seq"]
 
     async def info(self, stream: str, name: str) -> dict[str, Any] | None:
         """What the server says of a consumer; None: there is none."""
@@ -173,7 +178,7 @@ class Consumers:
             )
         wanted = self._lease or lease
         if there == mode and wanted == lease:
-            return Consumer(stream, name, lease)
+            return Consumer(stream, name, lease, _most(info))
         if there != mode:
             why = f"it is read {there}, not {mode}"
             backlog = info["num_pending"] + info["num_ack_pending"]
@@ -184,7 +189,11 @@ class Consumers:
         if not takes or await self._is_read(stream.name, name):
             raise ConfigurationError(f"group {mode.group!r} on {mode.source!r} has living members: {why}")
         await self._create(stream.name, name, config | _told(mode, wanted))
-        return Consumer(stream, name, wanted)
+        return Consumer(stream, name, wanted, _most(info))
+
+
+def _most(info: dict[str, Any]) -> int | None:
+    return info["config"].get("max_batch") or None
 
 
 def _begins(start: Start) -> dict[str, Any]:

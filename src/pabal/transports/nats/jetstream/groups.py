@@ -15,6 +15,7 @@ from pabal.model.outcome import ACKED, Failure
 from pabal.model.transport import GroupId, GroupStatus, Settled, Source, Subscription
 from pabal.transports.nats.jetstream.api import NO_MESSAGE, Answer, Api, ApiError
 from pabal.transports.nats.jetstream.consumers import Consumers, Mode, mode_of
+from pabal.transports.nats.jetstream.holding import Held
 from pabal.transports.nats.jetstream.members import Members
 from pabal.transports.nats.jetstream.names import consumer_name
 from pabal.transports.nats.jetstream.purging import Purging
@@ -30,6 +31,8 @@ Subscribe = Callable[[Source], Awaitable[Subscription]]
 
 _AT_ONCE = 100
 _MORE_THAN_A_LEASE = 2.0
+_QUIET = 0.5
+"""Seconds without a delivery after which it is looked what went back."""
 
 
 class Groups:
@@ -119,27 +122,42 @@ class Groups:
     async def _bury(self, stream: Stream, mode: Mode, backlog: int, *, lease: float) -> None:
         """Make dead letters of all that a group has not ended."""
         await self._records.make()
+        early: set[int] = set()
+        await self._bury_early(stream, mode, early)
+        source = Source(mode.source, mode.group, mode.ordered, _AT_ONCE, on_dead=mode.on_dead)
+        subscription = await self._subscribe(source)
+        time = asyncio.get_running_loop().time
+        until = time() + lease + _MORE_THAN_A_LEASE  # one may be in the hands of who died
+        try:
+            while backlog > len(early) and time() < until:  # what is left was for other groups alone
+                try:
+                    async with asyncio.timeout(_QUIET):
+                        deliveries = await subscription.receive(_AT_ONCE)
+                except TimeoutError:
+                    await self._bury_early(stream, mode, early)
+                    continue
+                # What has no place in the stream is somebody's request, which nobody answers now.
+                kept = [(d, d.token.at.sequence) for d in deliveries if isinstance(d.token, Held)]
+                new = [d for d, sequence in kept if sequence not in early]
+                await self._park([self._letter(d.message, mode, d.errors, d.redrive) for d in new])
+                await subscription.settle([Settled(delivery, ACKED) for delivery, _ in kept])
+                backlog -= len(new)
+                until = time() + lease + _MORE_THAN_A_LEASE
+        finally:
+            await subscription.aclose()
+
+    async def _bury_early(self, stream: Stream, mode: Mode, buried: set[int]) -> None:
+        """Make dead letters of what went back because it is due later, as its records tell; adds to `buried`."""
         now = self._clock.time()
         records = await self._records.of_group(f"{stream.name}.{consumer_name(mode.source, mode.group)}")
         for sequence, record in records:
-            found = await self.message(stream.name, {"seq": sequence}) if record.due > now else None
+            if record.due <= now or sequence in buried:
+                continue
+            found = await self.message(stream.name, {"seq": sequence})
             if found is not None:
                 message, redrive = found
                 await self._park([self._letter(message, mode, record.failures, redrive)])
-                backlog -= 1
-        source = Source(mode.source, mode.group, mode.ordered, _AT_ONCE, on_dead=mode.on_dead)
-        subscription = await self._subscribe(source)
-        try:
-            while backlog > 0:
-                async with asyncio.timeout(lease + _MORE_THAN_A_LEASE):  # one may be in the hands of who died
-                    deliveries = await subscription.receive(_AT_ONCE)
-                await self._park([self._letter(d.message, mode, d.errors, d.redrive) for d in deliveries])
-                await subscription.settle([Settled(delivery, ACKED) for delivery in deliveries])
-                backlog -= len(deliveries)
-        except TimeoutError:
-            return  # what was left was for other groups alone
-        finally:
-            await subscription.aclose()
+                buried.add(sequence)
 
     def _letter(self, message: Message, mode: Mode, failures: Sequence[Failure], redrive: int) -> DeadLetter:
         return DeadLetter(

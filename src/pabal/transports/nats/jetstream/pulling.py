@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pabal.model.errors import PabalError
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.received import STATUS, Received
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Puller:
         self._disturbed = disturbed
         self._look = look
         self._call = b""
+        self._most: int | None = None
         self._inbox = connection.new_inbox()
         self._generation = 0
         self._interest: Interest | None = None
@@ -68,14 +70,13 @@ class Puller:
         if not self.coming:
             self._heard = asyncio.get_running_loop().time()
         self.coming += missing
-        self._number += 1
-        body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
-            missing,
-            _EXPIRES * _NANO,
-            _HEARTBEAT * _NANO,
-        )
-        reply = f"{self._inbox}.{self._generation}.{self._number}".encode()
-        self._connection.write(b"PUB %s %s %d\r\n%s\r\n" % (self._call, reply, len(body), body))
+        while missing > 0:
+            batch = missing if self._most is None else min(missing, self._most)
+            missing -= batch
+            self._number += 1
+            body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (batch, _EXPIRES * _NANO, _HEARTBEAT * _NANO)
+            reply = f"{self._inbox}.{self._generation}.{self._number}".encode()
+            self._connection.write(b"PUB %s %s %d\r\n%s\r\n" % (self._call, reply, len(body), body))
 
     def stop(self) -> None:
         """Ask for nothing until `renew`."""
@@ -86,10 +87,11 @@ class Puller:
         """Whether something was to come, and not even a heartbeat did."""
         return self.coming > 0 and asyncio.get_running_loop().time() - self._heard > _SILENT
 
-    async def renew(self, stream: str, consumer: str) -> None:
+    async def renew(self, consumer: Consumer) -> None:
         """Call off all that was asked for, and be ready to ask this consumer; raises ConnectionFailed."""
         self._ready = False
-        self._call = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}".encode()
+        self._most = consumer.most
+        self._call = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream.name}.{consumer.name}".encode()
         self._generation += 1
         self.coming = 0
         receive = partial(self._receive, self._generation)
@@ -97,17 +99,18 @@ class Puller:
         self._interest = await self._connection.subscribe(f"{self._inbox}.{self._generation}.*", "", receive)
         if before is not None:
             await self._connection.unsubscribe(before)
-            await self._look(stream, consumer)
+            await self._look(consumer.stream.name, consumer.name)
         self.gone = False
         self._ready = True
 
-    async def aclose(self, stream: str, consumer: str) -> None:
+    async def aclose(self, consumer: Consumer) -> None:
         """Take nothing more; once this has returned, nothing comes."""
         self._ready = False
         if self._interest is not None:
             with suppress(PabalError):
                 await self._connection.unsubscribe(self._interest)
-                await self._look(stream, consumer)
+                if self._connection.is_connected:
+                    await self._look(consumer.stream.name, consumer.name)
 
     def _receive(self, generation: int, received: Received) -> None:
         if received.reply:

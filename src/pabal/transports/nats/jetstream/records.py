@@ -24,7 +24,9 @@ _SUBJECTS = f"$KV.{BUCKET}"
 _KEPT_FOR = 90 * 24 * 3600
 """Seconds after which a record goes whose message has long left its stream."""
 _MOST = 256 * 1024
-"""Bytes of a record, unless it is larger without any traceback."""
+"""Bytes of a record, where the server takes as many."""
+_TEXT = 100
+"""Characters that are left of a text that is cut off."""
 _DIGITS = len(str(2**63))
 _NO_HEADERS = b"NATS/1.0\r\n\r\n"
 
@@ -85,7 +87,8 @@ class Records:
 
     async def put(self, records: Sequence[tuple[str, Record]]) -> list[bool]:
         """Write records; returns for each whether the server has it now."""
-        messages = [(f"{_SUBJECTS}.{key}", _NO_HEADERS, self._fitting(record)) for key, record in records]
+        most = min(_MOST, self._storing.room - len(_NO_HEADERS))
+        messages = [(f"{_SUBJECTS}.{key}", _NO_HEADERS, _fitting(record, most)) for key, record in records]
         return [isinstance(outcome, Stored) for outcome in await self._storing.store(messages)]
 
     def get(self, key: str, take: Callable[[Record | PabalError | None], None]) -> None:
@@ -131,17 +134,31 @@ class Records:
             return False
         return True
 
-    def _fitting(self, record: Record) -> bytes:
-        """A record as it is written: tracebacks are left out, oldest first, when it is too large with them."""
-        written = _encode(record)
+
+def _fitting(record: Record, most: int) -> bytes:
+    """A record as it is written: where it is too large, tracebacks are left out, then texts cut off, oldest first."""
+    written = _encode(record)
+    for cut in (_without_traceback, _cut_off, _without_text):
         for index in range(len(record.failures)):
-            if len(written) <= _MOST:
-                break
+            if len(written) <= most:
+                return written
             failures = list(record.failures)
-            failures[index] = replace(failures[index], traceback="")
+            failures[index] = cut(failures[index])
             record = replace(record, failures=tuple(failures))
             written = _encode(record)
-        return written
+    return written
+
+
+def _without_traceback(failure: Failure) -> Failure:
+    return replace(failure, traceback="")
+
+
+def _cut_off(failure: Failure) -> Failure:
+    return replace(failure, error=failure.error[:_TEXT], cause=failure.cause[:_TEXT])
+
+
+def _without_text(failure: Failure) -> Failure:
+    return replace(failure, error="", cause="")
 
 
 def _of(answer: Answer) -> Record | None:

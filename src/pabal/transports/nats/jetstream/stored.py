@@ -79,6 +79,11 @@ class Storing:
         connection.watch(self._lost)
         connection.watch_refusals(self._forbid)
 
+    @property
+    def room(self) -> int:
+        """Bytes that the server takes for one message, its headers included."""
+        return self._connection.max_payload
+
     async def store(self, messages: Sequence[tuple[str, bytes, bytes]]) -> list[Outcome]:
         """Send messages (subject, headers, body) in order; returns what became of each, in their order.
 

@@ -91,7 +91,7 @@ class JetStreamSubscription:
         stream, name = self.consumer.stream.name, self.consumer.name
         if self._group is not None:
             await self._interests.hear(f"{MEMBERS}.{stream}.{name}", "", self._tell)
-        await self._puller.renew(stream, name)
+        await self._puller.renew(self.consumer)
         await self._hear_requests()
         self._extended = asyncio.get_running_loop().time()
         self._tending = asyncio.get_running_loop().create_task(self._tend(), name=f"pabal jetstream: {self._who}")
@@ -176,21 +176,21 @@ class JetStreamSubscription:
             self._tending.cancel()
             await asyncio.wait([self._tending])
         self._connection.unwatch(self._disturb)
-        if self._connection.is_connected:
-            with suppress(TimeoutError, PabalError):
-                async with asyncio.timeout(_FAREWELL):
-                    await self._leave()
+        with suppress(TimeoutError, PabalError):
+            async with asyncio.timeout(_FAREWELL):
+                # Nothing more comes, then what did is given back.
+                await self._puller.aclose(self.consumer)
+                if self._connection.is_connected:
+                    await self._give_back()
         self._holding.take_all()
+        await self._interests.aclose()
         await self._on_close(self)
 
-    async def _leave(self) -> None:
-        """Have nothing more come, then give back what did."""
-        await self._puller.aclose(self.consumer.stream.name, self.consumer.name)
+    async def _give_back(self) -> None:
         while self._looked_up:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         await self._holding.end([(held, RELEASED) for held in self._holding.take_all()])
-        await self._interests.aclose()
 
     def _take(self, received: Received) -> None:
         at = position(received.reply)
@@ -270,7 +270,7 @@ class JetStreamSubscription:
             self._renewing = False
             if self._puller.gone or self._puller.is_silent:
                 self.consumer = await self._restore()
-            await self._puller.renew(self.consumer.stream.name, self.consumer.name)
+            await self._puller.renew(self.consumer)
             if not self._renewing:
                 self._calm.set()
         await self._hear_requests()
