@@ -125,7 +125,7 @@ def plan_reader(needs: Needs, bus: BusNeeds, can: Capabilities) -> list[Line]:
     if settles or not needs.at_most_once:
         line(
             "at least once",
-            "the transport hands out again what was not settled",
+            "the transport hands out again what was not settled" + ("" if can.durable else ", until it is restarted"),
             "the transport settles nothing, so that a message may be lost",
             f"{permit}, or choose a transport that settles",
             kept=settles,
