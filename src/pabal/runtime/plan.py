@@ -19,6 +19,8 @@ Verdict = Literal["native", "emulated", "refused"]
 BUS = "the bus"
 UNROUTED = 'unrouted="{}"'
 """The need for what is to become of a message that nobody takes, to be filled with `BusNeeds.unrouted`."""
+NOT_DURABLE = "; it is not durable: a restart, or a lack of room, may take that"
+"""What a settling transport's promise to hand out again is worth less by."""
 KEPT = "the transport keeps them"
 """Why dead letters are kept natively, and for good."""
 
@@ -125,7 +127,7 @@ def plan_reader(needs: Needs, bus: BusNeeds, can: Capabilities) -> list[Line]:
     if settles or not needs.at_most_once:
         line(
             "at least once",
-            "the transport hands out again what was not settled" + ("" if can.durable else ", until it is restarted"),
+            "the transport hands out again what was not settled" + ("" if can.durable else NOT_DURABLE),
             "the transport settles nothing, so that a message may be lost",
             f"{permit}, or choose a transport that settles",
             kept=settles,
