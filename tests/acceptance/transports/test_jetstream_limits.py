@@ -1,7 +1,9 @@
 """JetStream with less room than usual, or out of sight: what is asked fits it, and nothing hangs or is lost."""
 
 import asyncio
+from pathlib import Path
 
+import pytest
 from nats.aio.client import Client
 
 from pabal import Backoff, Bus, Context
@@ -14,9 +16,9 @@ from tests.acceptance.transports.jetstreams import api, make, opened, post, take
 from tests.servers.plugin import Start
 
 
-async def test_a_server_may_limit_what_is_asked_at_once(start_nats: Start) -> None:
+async def test_a_server_may_limit_what_is_asked_at_once(start_nats: Start, tmp_path: Path) -> None:
     """A window that is larger than a server's limit of one request is filled by several."""
-    server = start_nats(settings={"jetstream": {"limits": {"max_request_batch": 7}}})
+    server = start_nats(settings={"jetstream": {"store_dir": str(tmp_path), "limits": {"max_request_batch": 7}}})
     bus, seen = Bus(server.url("jetstream")), Seen()
 
     @bus.handler("todo.new", group="save", concurrency=20)
@@ -31,7 +33,7 @@ async def test_a_server_may_limit_what_is_asked_at_once(start_nats: Start) -> No
 
     async with bus.running():
         await bus.publish_many("todo.new", range(1, 21))
-        assert {*range(1, 21), *range(-20, 0)} == set(await seen.wait(40))
+        assert sorted([*range(1, 21), *range(-20, 0)]) == sorted(await seen.wait(40))
 
 
 async def test_failures_fit_a_small_server(start_nats: Start) -> None:
@@ -103,4 +105,48 @@ async def test_what_is_due_later_is_removed_too(jetstream_url: str) -> None:
     assert 2 == await transport.remove(GroupId("todo.new", "going"))
     buried = await take(await transport.subscribe(Source("dead-letters", "test", start="oldest")), 2)
     assert {b"now", b"later"} == {each.message.body for each in buried}
+    await transport.aclose()
+
+
+WEAK = {
+    "the oldest goes": ({"max_msgs": 10, "discard": "old"}, "drops its oldest messages when it is full (max_msgs=10"),
+    "the oldest of each": (
+        {"max_msgs_per_subject": 1, "discard": "old"},
+        "drops its oldest messages when it is full (max_msgs_per_subject=1",
+    ),
+    "time": ({"max_age": 60_000_000_000, "discard": "new"}, "drops messages after 60 s (max_age), handled or not"),
+    "interest": ({"retention": "interest"}, "drops what no consumer takes at that moment"),
+    "one group": ({"retention": "workqueue"}, "hands each message to one consumer"),
+    "silent": ({"no_ack": True}, "confirms no publish (no_ack)"),
+    "none": ({"max_msgs": 10, "discard": "new"}, None),
+}
+
+
+@pytest.mark.parametrize(("config", "weakness"), WEAK.values(), ids=WEAK.keys())
+async def test_a_stream_that_loses_messages_is_told(
+    jetstream_url: str,
+    plain: Client,
+    own_token: str,
+    caplog: pytest.LogCaptureFixture,
+    config: dict[str, object],
+    weakness: str | None,
+) -> None:
+    """A stream of somebody else's that lets go what nobody handled: its first use logs that, the doctor tells it."""
+    name = f"theirs{own_token}"
+    await make(plain, name, f"{own_token}.todo.>", **config)
+    transport = await opened(jetstream_url)
+    found = [each.text for each in await transport.findings() if each.level == "weak"]
+    for _ in range(2):
+        await (await transport.subscribe(Source("todo.new", "save", window=0))).aclose()
+    assert found == [record.getMessage() for record in caplog.records if record.name == "pabal.nats"]
+    assert [True] * (weakness is not None) == [f"the stream {name} {weakness}" in text for text in found]
+    await transport.aclose()
+
+
+async def test_a_named_stream_that_is_missing_is_told(jetstream_url: str) -> None:
+    """The doctor finds that the stream which a URL names is not there."""
+    transport = await opened(f"{jetstream_url}&stream=nowhere")
+    assert ["there is no stream 'nowhere', which the URL names: make it"] == [
+        each.text for each in await transport.findings() if each.level == "bad"
+    ]
     await transport.aclose()

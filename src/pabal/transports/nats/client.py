@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable
 
 from nats import errors
@@ -52,7 +53,9 @@ def words(error: Exception | None) -> str:
     """What an error says, on one line."""
     if isinstance(error, ConnectionError) and error.errno:
         return os.strerror(error.errno)  # asyncio's own text has the number and not its meaning
-    text = str(error).removeprefix("nats: ").strip() if error is not None else ""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    text = str(error).removeprefix("nats: ").strip(" '") if error is not None else ""
     return text or type(error).__name__
 
 

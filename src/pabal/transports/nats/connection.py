@@ -105,14 +105,20 @@ class Connection:
 
     @property
     def version(self) -> str:
-        """The server's, as it says it."""
-        return str(self._client.connected_server_version)
+        """The server's, as in ``2.15.1``."""
+        version = self._client.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
 
     @property
     def release(self) -> tuple[int, int]:
         """The first two numbers of the version."""
         version = self._client.connected_server_version
         return version.major, version.minor
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of a cluster."""
+        return bool(self._client._server_info.get("cluster"))  # noqa: SLF001 - it tells nobody else
 
     @property
     def max_payload(self) -> int:

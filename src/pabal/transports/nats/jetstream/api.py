@@ -12,6 +12,9 @@ from pabal.model.errors import ConnectionFailed, PabalError
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.received import Received, is_nobody
 
+NANO = 1_000_000_000
+"""JetStream counts time in nanoseconds."""
+
 NO_CONSUMER = 10014
 NO_MESSAGE = 10037
 NO_STREAM = 10059

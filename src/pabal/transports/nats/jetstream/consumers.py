@@ -11,10 +11,10 @@ import msgspec
 
 from pabal.model.errors import ConfigurationError
 from pabal.model.transport import OnDead, Source, Start
-from pabal.transports.nats.jetstream.api import NO_CONSUMER, NO_STREAM, Api, ApiError
+from pabal.transports.nats.jetstream.api import NANO, NO_CONSUMER, NO_STREAM, Api, ApiError
 from pabal.transports.nats.jetstream.names import consumer_name, overlap
 from pabal.transports.nats.jetstream.options import LEASE
-from pabal.transports.nats.jetstream.streams import NANO, Stream
+from pabal.transports.nats.jetstream.streams import Stream
 from pabal.transports.nats.subjects import Subjects
 
 _INACTIVE = 300.0

@@ -13,14 +13,14 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.message import Message
 from pabal.model.outcome import ACKED, Failure
 from pabal.model.transport import GroupId, GroupStatus, Settled, Source, Subscription
-from pabal.transports.nats.jetstream.api import NO_MESSAGE, Answer, Api, ApiError
+from pabal.transports.nats.jetstream.api import NANO, NO_MESSAGE, Answer, Api, ApiError
 from pabal.transports.nats.jetstream.consumers import Consumers, Mode, mode_of
 from pabal.transports.nats.jetstream.holding import Held
 from pabal.transports.nats.jetstream.members import Members
 from pabal.transports.nats.jetstream.names import consumer_name
 from pabal.transports.nats.jetstream.purging import Purging
 from pabal.transports.nats.jetstream.records import Records
-from pabal.transports.nats.jetstream.streams import NANO, Stream, Streams
+from pabal.transports.nats.jetstream.streams import Stream, Streams
 from pabal.transports.nats.received import Received
 from pabal.transports.nats.subjects import Subjects
 from pabal.transports.nats.wire import redrive_of, stored_message_of

@@ -13,12 +13,12 @@ from pabal.model.clock import Clock
 from pabal.model.errors import ConnectionFailed, PabalError
 from pabal.model.outcome import Acked, Outcome, Rejected, Retried, Settlement
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.api import NANO
 from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.jetstream.position import Position
 from pabal.transports.nats.jetstream.records import Record, Records
 from pabal.transports.nats.received import Received
 
-_NANO = 1_000_000_000
 _SURE = 0.95
 """The part of a lease that we count on: the server's began a little before we had the message."""
 _ANSWER = 5.0
@@ -137,7 +137,7 @@ class Holding:
         if after <= 0:
             return replace(record, due=0.0), b"-NAK"
         return replace(record, due=self._clock.time() + after), b'-NAK {"delay": %d}' % round(
-            min(after, _LONGEST) * _NANO
+            min(after, _LONGEST) * NANO
         )
 
     async def _written(self, kept: Sequence[tuple[Held, bytes, Record]]) -> set[Held]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pabal.model.errors import PabalError
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.api import NANO
 from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.received import STATUS, Received
 
@@ -20,7 +21,6 @@ _EXPIRES = 60.0
 _HEARTBEAT = 5.0
 _SILENT = 2.5 * _HEARTBEAT
 """Seconds without a message or a heartbeat after which the server has forgotten that we asked."""
-_NANO = 1_000_000_000
 _HEARTBEAT_CODE = "100"
 _OVER = ("404", "408")
 """The codes of a request that has ended: nothing there, or its time is over."""
@@ -74,7 +74,7 @@ class Puller:
             batch = missing if self._most is None else min(missing, self._most)
             missing -= batch
             self._number += 1
-            body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (batch, _EXPIRES * _NANO, _HEARTBEAT * _NANO)
+            body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (batch, _EXPIRES * NANO, _HEARTBEAT * NANO)
             reply = f"{self._inbox}.{self._generation}.{self._number}".encode()
             self._connection.write(b"PUB %s %s %d\r\n%s\r\n" % (self._call, reply, len(body), body))
 

@@ -14,9 +14,8 @@ from msgspec.structs import replace
 
 from pabal.model.errors import ConfigurationError, PabalError
 from pabal.model.outcome import Failure
-from pabal.transports.nats.jetstream.api import NO_MESSAGE, Answer, Api, ApiError
+from pabal.transports.nats.jetstream.api import NANO, NO_MESSAGE, Answer, Api, ApiError
 from pabal.transports.nats.jetstream.stored import Stored, Storing
-from pabal.transports.nats.jetstream.streams import NANO
 
 BUCKET = "pabal-failures"
 STREAM = f"KV_{BUCKET}"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
 
 from pabal.model.errors import ConfigurationError
-from pabal.transports.nats.jetstream.api import NO_STREAM, Api, ApiError
+from pabal.transports.nats.jetstream.api import NANO, NO_STREAM, Api, ApiError
 from pabal.transports.nats.jetstream.names import covers, stream_name
 from pabal.transports.nats.jetstream.options import JetStreamOptions
+from pabal.transports.nats.jetstream.weaknesses import weaknesses
 from pabal.transports.nats.subjects import Subjects
 
+log = logging.getLogger("pabal.nats")
+
 MADE_BY_US = "made by pabal"
-NANO = 1_000_000_000
 _FILES_GO = 1.0
 _MOST_KNOWN = 10_000
 """Channels whose streams are remembered."""
@@ -40,6 +43,7 @@ class Streams:
         self._of: dict[str, Stream] = {}
         self._known: dict[str, Stream] = {}
         self._gone: set[str] = set()
+        self._told: set[str] = set()
 
     @property
     def known(self) -> list[Stream]:
@@ -90,6 +94,14 @@ class Streams:
         """The position of the newest message that a stream ever had; one that was made anew begins at 0."""
         info = await self.info(stream.name)
         return 0 if info is None else int(info["state"]["last_seq"])
+
+    async def configs(self) -> list[dict[str, Any]]:
+        """How the streams are set up that keep something of what is published here; the named one, if one is."""
+        if self._options.stream:
+            info = await self.info(self._options.stream)
+            return [] if info is None else [info["config"]]
+        infos = [await self.info(name) for name in await self.names(self._subjects.of(">"))]
+        return [info["config"] for info in infos if info is not None and _keeps_channels(info["config"])]
 
     async def names(self, subject: str | None = None) -> list[str]:
         """The names of all streams, or of those that have something of a subject or pattern."""
@@ -182,12 +194,22 @@ class Streams:
                     f"the stream {config['name']!r} has {name}={config.get(name)}, the URL asks for {name}={value}; "
                     "existing streams are not changed: change one of the two"
                 )
-        return _stream(config)
+        stream = _stream(config)
+        if not stream.ours and stream.name not in self._told:
+            self._told.add(stream.name)
+            for weakness in weaknesses(config):
+                log.warning("the stream %s %s", stream.name, weakness)
+        return stream
 
 
 def _stream(config: dict[str, Any]) -> Stream:
     ours = config.get("description") == MADE_BY_US and config.get("retention") == "limits"
     return Stream(config["name"], tuple(config.get("subjects") or ()), ours)
+
+
+def _keeps_channels(config: dict[str, Any]) -> bool:
+    """Whether a stream is none of those in which JetStream keeps its buckets."""
+    return any(not subject.startswith("$") for subject in config.get("subjects") or ())
 
 
 def covers_all(stream: Stream, subject: str) -> bool:

@@ -14,6 +14,7 @@ from pabal.model.message import new_id
 from pabal.model.outcome import RELEASED, Outcome, Released, Retried, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
 from pabal.transports.nats.connection import Connection
+from pabal.transports.nats.jetstream.api import NANO
 from pabal.transports.nats.jetstream.asked import MEMBERS, REQUESTS, Interests
 from pabal.transports.nats.jetstream.consumers import Consumer
 from pabal.transports.nats.jetstream.copies import Copies
@@ -26,10 +27,11 @@ from pabal.transports.nats.wire import carried, due_of, is_for, message_of, redr
 
 log = logging.getLogger("pabal.nats")
 
-_NANO = 1_000_000_000
 _LONGEST_TICK = 2.0
 _FAREWELL = 3.0
 """Seconds that the server has to take back what a closed subscription had."""
+_REFUSED = 0.1
+"""Seconds until the server is asked again after it refused to hand out anything."""
 _MOST_REQUESTS = 10_000
 """Requests that may wait here; who asks more gets no answer."""
 
@@ -269,6 +271,7 @@ class JetStreamSubscription:
         if self._renewing or self._puller.is_silent:
             self._renewing = False
             if self._puller.gone or self._puller.is_silent:
+                await asyncio.sleep(_REFUSED)
                 self.consumer = await self._restore()
             await self._puller.renew(self.consumer)
             if not self._renewing:
@@ -315,7 +318,7 @@ class JetStreamSubscription:
             self._subjects.channel(received.subject),
             received,
             id=f"{at.stream}:{at.sequence}",
-            arrived=utc(int(at.stored) / _NANO),
+            arrived=utc(int(at.stored) / NANO),
         )
         attempt = at.delivered
         before, errors = carried(received)

@@ -34,6 +34,7 @@ from pabal.transports.nats.jetstream.removing import Removing
 from pabal.transports.nats.jetstream.stored import Storing
 from pabal.transports.nats.jetstream.streams import Streams
 from pabal.transports.nats.jetstream.subscription import JetStreamSubscription
+from pabal.transports.nats.jetstream.weaknesses import weaknesses
 from pabal.transports.nats.requests import Requesting
 from pabal.transports.nats.subjects import Subjects
 from pabal.transports.nats.transport import LARGEST, ROOM_FOR_HEADERS
@@ -182,6 +183,18 @@ class JetStreamTransport:
         ]
         if self._options.storage != "file":
             found.append(Finding("weak", "its streams are kept in memory: a restart of the server loses them"))
+        if self._connection.is_clustered and (self._options.replicas or 1) == 1:
+            found.append(
+                Finding("weak", "streams are made on one server of the cluster alone; replicas=3 makes copies")
+            )
+        named = self._options.stream
+        configs = await self._streams.configs()
+        if named and not configs:
+            found.append(Finding("bad", f"there is no stream {named!r}, which the URL names: make it"))
+        for config in configs:
+            found += [Finding("weak", f"the stream {config['name']} {each}") for each in weaknesses(config)]
+            if self._connection.is_clustered and config["num_replicas"] == 1:
+                found.append(Finding("weak", f"the stream {config['name']} is on one server of the cluster alone"))
         return found
 
     async def aclose(self) -> None:
