@@ -17,8 +17,10 @@ TOOLS := .tools/uv-$(UV_VERSION)
 UV := $(TOOLS)/bin/uv
 RUN := $(UV) run --no-sync
 
+# The demo and the transports that it can run on.
+DEMO := --extra demo --extra nats --extra redis
 # The extras that tests and type checks need.
-EXTRAS := --extra demo --extra nats --extra redis --extra reload --extra telemetry
+EXTRAS := $(DEMO) --extra reload --extra telemetry
 
 # uv takes the Python that make was given and never fetches one. It trusts the certificates that the system and
 # pip trust, so that it works behind a company's proxy where they do.
@@ -42,7 +44,7 @@ help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: python $(UV)  ## Start the to-do list; its address is the first line printed
-	@exec $(UV) run --locked --no-default-groups --extra demo pabal demo $(ARGS)
+	@exec $(UV) run --locked --no-default-groups $(DEMO) pabal demo $(ARGS)
 
 test: setup  ## Run every test and every example in the docs
 	@$(RUN) python tests/servers/packages.py

@@ -133,14 +133,16 @@ def logged() -> Iterator[None]:
     if logging.getLogger().hasHandlers():
         yield
         return
-    log, handler = logging.getLogger("todo"), logging.StreamHandler()
+    logs, handler = [logging.getLogger(name) for name in ("todo", "pabal")], logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    logs[0].setLevel(logging.INFO)
+    for log in logs:
+        log.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        for log in logs:
+            log.removeHandler(handler)
 
 
 @contextlib.contextmanager
