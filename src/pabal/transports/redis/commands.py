@@ -20,7 +20,7 @@ Word = bytes | str | int | float
 packed: Callable[[tuple[Word, ...]], bytes] = cast(Any, hiredis.pack_command)
 """A command as the server reads it."""
 
-_PING = packed((b"PING",))
+_PING, _ROLE = packed((b"PING",)), packed((b"ROLE",))
 
 
 class Script:
@@ -48,6 +48,7 @@ class Commands(Line):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._unanswered: deque[_Batch] = deque()
+        self._sign = _ROLE
 
     async def call(self, *words: Word) -> Any:
         """One command; returns its reply. Raises ConnectionFailed, ConfigurationError where the server refuses it."""
@@ -84,11 +85,19 @@ class Commands(Line):
             batch.replies.append(reply)
             batch.missing -= 1
             if type(reply) is ReplyError and str(reply).startswith("READONLY"):
-                self.hang_up("it has become a replica, which takes no writes")
+                self.server.demoted()
             if not batch.missing:
                 unanswered.popleft()
-                if batch.answered is not None and not batch.answered.done():
+                if batch.answered is None:
+                    self._take_sign(reply)
+                elif not batch.answered.done():
                     batch.answered.set_result(batch.replies)
+
+    def _take_sign(self, reply: Any) -> None:
+        if isinstance(reply, ReplyError):
+            self._sign = _PING  # it does not tell us what it is
+        elif type(reply) is list and reply[0] == b"slave":
+            self.server.demoted()
 
     def _broke(self, error: ConnectionFailed) -> None:
         broken, self._unanswered = self._unanswered, deque()
@@ -99,7 +108,7 @@ class Commands(Line):
     def _ping(self) -> None:
         if not self._unanswered:
             self._unanswered.append(_Batch(1, None))
-            self.write(_PING)
+            self.write(self._sign)
 
 
 def refusal(reply: ReplyError, server: object) -> ConfigurationError | ConnectionFailed:

@@ -52,6 +52,7 @@ class Line:
         if self._closed:
             await hang_up(wire)
             raise ConnectionFailed(f"{self.server} is closed")
+        self.server.serves(self)
         self._take_up(wire)
         self._running = asyncio.get_running_loop().create_task(self._run(wire), name=f"pabal redis: {self._name}")
         await self.ready()
@@ -96,7 +97,7 @@ class Line:
             await asyncio.wait([self._running])
         if self._wire is not None:
             await hang_up(self._wire)
-        self.server.back(self)
+        self.server.forget(self)
 
     def _take(self, replies: list[Any]) -> None:
         """What came."""

@@ -27,6 +27,7 @@ class Membership:
         channels: the Redis channels that the reader has to read.
         globs: the Redis patterns that it has to read.
         registered: whether publishers know of it.
+        is_known: whether publishers have to know of it, as of all but who listens to one channel.
     """
 
     def __init__(self, commands: Commands, names: Names, source: Source, *, seconds: int) -> None:
@@ -44,6 +45,7 @@ class Membership:
         if self._group:
             self.channels += [self._own, names.members + self._token]
         self.registered = False
+        self.is_known = bool(self._group) or self._pattern
         self.globs = [names.glob(self._source)] if self._pattern else []
 
     async def register(self) -> None:
@@ -56,7 +58,7 @@ class Membership:
 
     async def forget(self) -> None:
         """Leave nothing behind, once nothing more is read."""
-        if not self._group and not self._pattern:
+        if not self.is_known:
             return
         keys = (self._lead, self._names.groups(self._source), self._names.patterns)
         own = (self._token, self._group, self._own, self._source, self._names.pattern(self._source))

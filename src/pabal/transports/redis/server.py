@@ -64,6 +64,12 @@ class _Encrypted(_Ends, SSLConnection):  # type: ignore[misc]
     pass
 
 
+class HangsUp(Protocol):
+    """What has a connection, and can give it up."""
+
+    def hang_up(self, why: str) -> None: ...
+
+
 class Server:
     """Makes connections, and logs an outage once, however many of them it breaks."""
 
@@ -71,6 +77,7 @@ class Server:
         self.address = address
         self.options = options
         self._hosts = hosts(address)
+        self._lines: set[HangsUp] = set()
         self._broken: set[object] = set()
         self._told = ""
 
@@ -101,6 +108,20 @@ class Server:
                 return wire
         raise ConnectionFailed(f"{self}: {'; '.join(failures)}")
 
+    def serves(self, line: HangsUp) -> None:
+        """This one has its connections from here."""
+        self._lines.add(line)
+
+    def forget(self, line: HangsUp) -> None:
+        """This one needs none any more."""
+        self._lines.discard(line)
+        self.back(line)
+
+    def demoted(self) -> None:
+        """Leave a server that has become a replica: readers there would not be counted where it is published now."""
+        for line in tuple(self._lines):
+            line.hang_up("it has become a replica, which takes no writes")
+
     def lost(self, line: object, why: str) -> None:
         """This one has no connection any more."""
         if not self._broken:
@@ -115,7 +136,7 @@ class Server:
             self._told = why
 
     def back(self, line: object) -> None:
-        """This one has a connection again, or needs none."""
+        """This one has a connection again."""
         if line in self._broken:
             self._broken.discard(line)
             if not self._broken:

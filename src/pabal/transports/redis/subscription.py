@@ -30,6 +30,9 @@ _MOST_CHANNELS = 10_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _FAREWELL = 2.0
 
+_KNOWN_FOR = 5.0
+"""Seconds after which publishers are told again who reads: the server may have been made to forget it all."""
+
 Came = tuple[bytes, bytes]
 """A Redis channel, and what was published there."""
 
@@ -79,6 +82,7 @@ class PubSubSubscription:
         self._spilt: list[Came] = []
         self._lost = 0
         self._registering: asyncio.Task[None] | None = None
+        self._staying: asyncio.Task[None] | None = None
         self._spilling: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
@@ -88,6 +92,10 @@ class PubSubSubscription:
         await self._interest.open()
         await self._interest.add(self._membership.channels, self._membership.globs)
         await self._membership.register()
+        if self._membership.is_known:
+            self._staying = asyncio.get_running_loop().create_task(
+                self._stay_known(), name=f"pabal redis: {self._source.channel} stays known"
+            )
 
     async def receive(self, limit: int, /) -> Sequence[Delivery]:
         """Wait for at least one delivery and return 1 to `limit` of them."""
@@ -137,7 +145,7 @@ class PubSubSubscription:
             if self._on_close is not None:
                 self._on_close(self)
             self._wake()
-            for task in (self._claiming, self._registering):
+            for task in (self._claiming, self._registering, self._staying):
                 if task is not None and not task.done():
                     task.cancel()
                     await asyncio.wait([task])
@@ -152,6 +160,8 @@ class PubSubSubscription:
 
     async def _stop_reading(self) -> None:
         """Read nothing more, and claim what was read."""
+        if self._staying is not None:
+            self._staying.cancel()
         await self._interest.remove(self._membership.channels, self._membership.globs)
         if self._claiming is not None:
             await asyncio.wait([self._claiming])
@@ -183,6 +193,12 @@ class PubSubSubscription:
     async def _register_again(self) -> None:
         with suppress(PabalError):  # what ends this connection, too, is told there
             await self._membership.register()
+
+    async def _stay_known(self) -> None:
+        while True:
+            await asyncio.sleep(_KNOWN_FOR)
+            if self._membership.registered:
+                await self._register_again()
 
     def _channel_of(self, name: bytes) -> str | None:
         if not self._pattern or name.startswith(self._own):

@@ -1,22 +1,28 @@
 -- Join a group, which is made if it is not there: a channel's first one begins at the oldest entry, later ones now.
 --
 -- KEYS: the stream, the group's side stream. ARGV: the group, where a new one begins (empty: as above), what begins
--- the names of listeners' groups. Answers whether the group is new.
-local joined = false
-local first = true
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    if group[2] == ARGV[1] then joined = true end
-    if string.sub(group[2], 1, #ARGV[3]) ~= ARGV[3] then first = false end
+-- the names of listeners' groups. Answers which entry the group was handed out last.
+local function look()
+  local position, first = nil, true
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    for _, found in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local group = {}
+      for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
+      if group.name == ARGV[1] then position = group['last-delivered-id'] end
+      if string.sub(group.name, 1, #ARGV[3]) ~= ARGV[3] then first = false end
+    end
   end
+  return position, first
 end
-if not joined then
+
+local position, first = look()
+if not position then
   local start = ARGV[2]
   if start == '' then start = first and '0' or '$' end
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], start, 'MKSTREAM')
+  position = look()
 end
 -- What comes again, and what is for this group alone, is in a stream of its own. A group that others made has none.
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('XGROUP', 'CREATE', KEYS[2], ARGV[1], '0', 'MKSTREAM')
-end
-return joined and 0 or 1
+local side = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[1], '0', 'MKSTREAM')
+if side.err and not string.find(side.err, '^BUSYGROUP') then return side end
+return position

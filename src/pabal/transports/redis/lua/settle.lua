@@ -49,9 +49,13 @@ local function acknowledge_first(from, to)
   if #ids > 0 then redis.call('XACK', KEYS[1], group, unpack(ids)) end
 end
 
+-- What has more fields than a script can pass on is not copied: it stays where it is, and comes again when its lease
+-- is over.
+local MOST_WORDS = 7000
+
 local function copied(key, id, delivered, failures)
   local entry = redis.call('XRANGE', key, id, id)[1]
-  if not entry then return nil end
+  if not entry or #entry[2] > MOST_WORDS then return nil, entry end
   local fields, state, before = {}, nil, nil
   for i = 1, #entry[2], 2 do
     local name, value = entry[2][i], entry[2][i + 1]
@@ -65,6 +69,7 @@ local function copied(key, id, delivered, failures)
     end
   end
   local attempts, redrive, origin = string.match(state or '', '^(%d+) (%d+) (%S+)$')
+  if origin and (#attempts > 9 or #redrive > 9) then attempts, redrive, origin = nil, nil, nil end
   attempts = (tonumber(attempts) or 0) + delivered
   if not origin or (origin == '-' and key == KEYS[1]) then origin = id end
   fields[#fields + 1] = 'pabal'
@@ -93,7 +98,8 @@ local function ended(which, id, count, what, wait, failures)
   if count_of(key, id) ~= count then return '0' end
   local answer = '1'
   if what ~= 'A' then
-    local fields = copied(key, id, what == 'T' and count or count - 1, failures)
+    local fields, stays = copied(key, id, what == 'T' and count or count - 1, failures)
+    if stays then return '0' end
     if fields then
       again(key, id, fields, wait)
     else

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from hashlib import blake2b
 
 import msgspec
@@ -16,6 +18,10 @@ from pabal.model.transport import Delivery, Post
 from pabal.transports.redis.commands import Word
 
 _EVENT, _DATA, _STATE, _ERRORS = b"ce", b"data", b"pabal", b"pabal-errors"
+
+_POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
+_LATEST = 253_370_764_800.0
+"""The year 9999. Ids may be of any time: who writes their own may not count in milliseconds."""
 
 _write_errors = msgspec.json.Encoder().encode
 _read_errors = msgspec.json.Decoder(tuple[Failure, ...]).decode
@@ -67,7 +73,7 @@ def delivery(channel: str, entry: Entry) -> Delivery:
 
 
 def _message(channel: str, named: dict[bytes, bytes], position: str) -> Message:
-    arrived = utc(int(position.partition("-")[0]) / 1000)
+    arrived = _time(position)
     event = named.get(_EVENT)
     if event is not None:
         try:
@@ -91,8 +97,11 @@ def _state(written: bytes) -> tuple[int, int, str]:
     parts = written.decode(errors="replace").split(" ")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts[:2]):
         return 0, 0, ""
-    origin = parts[2].partition("-")[0]
-    return int(parts[0]), int(parts[1]), parts[2] if origin.isascii() and origin.isdigit() else ""
+    return int(parts[0]), int(parts[1]), parts[2] if _POSITION.fullmatch(parts[2]) else ""
+
+
+def _time(position: str) -> datetime:
+    return utc(min(int(position.partition("-")[0]) / 1000, _LATEST))
 
 
 def _errors(written: bytes) -> tuple[Failure, ...]:

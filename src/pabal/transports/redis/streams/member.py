@@ -25,7 +25,7 @@ _FORGET = 3_600_000
 _AT_ONCE = 1000
 """How many deliveries are ended or extended in one step, which holds up everybody else on the server."""
 
-_SIDE = 2
+_STREAM, _SIDE = 1, 2
 _OURS = ord("1")
 
 
@@ -39,7 +39,7 @@ class Member:
         self._group = group
         self._name = MEMBER + secrets.token_hex(8)
         self._milliseconds = int(lease * 1000)
-        self._start = _position(start)
+        self._after: Word = _position(start)
         self._both = (keys.stream, keys.side(group))
         self.keys_of_all = (*self._both, keys.later_of(group), keys.waiting_of(group))
         self._aside = False
@@ -51,8 +51,11 @@ class Member:
         return self.keys_of_all[2], self.keys_of_all[3], self.keys_of_all[1]
 
     async def join(self) -> None:
-        """Make the group if it is not there. Raises ConfigurationError for a key that is no stream."""
-        await self._commands.run(_JOIN, self._both, (self._group, self._start, LISTENER))
+        """Make the group if it is not there: one that we have read goes on after what we had of it.
+
+        Raises ConfigurationError for a key that is no stream.
+        """
+        self._after = await self._commands.run(_JOIN, self._both, (self._group, self._after, LISTENER))
 
     def reading(self, count: int, block: int) -> tuple[Word, ...]:
         """The command that reads up to `count` entries, and waits `block` milliseconds for the first.
@@ -74,6 +77,8 @@ class Member:
         for key, entries in reversed(reply):
             which = self._which[key]
             found += [Entry(Token(which, id, 1), fields) for id, fields in entries]
+            if which == _STREAM:
+                self._after = entries[-1][0]
         self._aside = bool(found) and found[0].token.which == _SIDE
         return found
 
@@ -92,7 +97,7 @@ class Member:
         for place, (delivery, outcome) in enumerate((each.delivery, each.outcome) for each in settled):
             token = delivery.token
             assert isinstance(token, Token)  # noqa: S101 - made here
-            if type(outcome) is Acked and token.times == 1 and token.which == 1:
+            if type(outcome) is Acked and token.times == 1 and token.which == _STREAM:
                 first.append(token.id)
                 places.append(place)
                 continue
@@ -144,6 +149,8 @@ class Member:
 
     async def take_over(self, most: int) -> list[Entry]:
         """What others have had for longer than their lease. Raises ConnectionFailed."""
+        if most <= 0:
+            return []
         arguments = (self._group, self._name, self._milliseconds, most, MEMBER, _FORGET)
         taken = await self._commands.run(_TAKEOVER, self._both, arguments)
         return [Entry(Token(which, id, count), fields or []) for which, id, count, fields in taken]

@@ -116,8 +116,11 @@ class StreamSubscription:
     async def _settle(self, settled: Sequence[Settled]) -> list[Settlement]:
         if self._closed:
             return [Settlement.LOST] * len(settled)
-        settlements = await self.part.settle(settled)
-        self._in_hand.difference_update([each.delivery.token for each in settled])
+        try:
+            settlements = await self.part.settle(settled)
+        finally:
+            # What may not have been settled is nobody's here any more: others get it.
+            self._in_hand.difference_update([each.delivery.token for each in settled])
         self._done(self._channel)
         if isinstance(self.part, Member):
             waits = [each.outcome.after for each in settled if type(each.outcome) is Retried and each.outcome.after > 0]
@@ -199,7 +202,7 @@ class StreamSubscription:
                 self._ready.extend(self.part.read(reply))
                 self._give_back_beyond()
                 self._wake()
-                await asyncio.sleep(0)  # whoever waits takes first: a read of the whole window costs less than two of half
+                await asyncio.sleep(0)  # whoever waits takes first: one read of a window costs less than two of half
 
     async def _recover(self, error: ConnectionFailed) -> None:
         """Give back what was lost on its way to us, and make a group anew that is gone."""
@@ -207,7 +210,7 @@ class StreamSubscription:
             return
         try:
             if "NOGROUP" in str(error):
-                log.warning("%s: its group was removed at the server, and begins anew: %s", self._channel, error)
+                log.warning("%s: its group was removed at the server, and is made anew: %s", self._channel, error)
                 await self.part.join()
             else:
                 await self.part.recover({*self._in_hand, *(entry.token for entry in self._ready)})
@@ -221,8 +224,7 @@ class StreamSubscription:
             await asyncio.sleep(every)
             with suppress(PabalError):  # the connection tells that it is lost
                 await self._extend_ready()
-                if (room := self._window - len(self._ready)) > 0:
-                    self._take_over(await self.part.take_over(room))
+                self._take_over(await self.part.take_over(self._window - len(self._ready)))
 
     async def _extend_ready(self) -> None:
         tokens = [entry.token for entry in self._ready]

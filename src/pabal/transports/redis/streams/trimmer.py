@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 
-from pabal.model.errors import PabalError
+from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.transports.redis.commands import Commands, Script, Word
 from pabal.transports.redis.streams.keys import LISTENER, StreamKeys
+
+log = logging.getLogger("pabal.redis")
 
 _TRIM = Script("trim")
 
 _EVERY = 1.0
 """Seconds between two looks at streams where something was done."""
+
+_FAREWELL = 2.0
 
 
 class Trimmer:
@@ -23,6 +28,7 @@ class Trimmer:
         self._prefix = prefix
         self._keep = int(keep * 1000)
         self._done: set[str] = set()
+        self._told: set[str] = set()
         self._something = asyncio.Event()
         self._trimming: asyncio.Task[None] | None = None
 
@@ -47,7 +53,9 @@ class Trimmer:
         if self._trimming is not None:
             self._trimming.cancel()
             await asyncio.wait([self._trimming])
-        await self._trim_done()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self._trim_done()
 
     async def _trim(self) -> None:
         while True:
@@ -59,5 +67,11 @@ class Trimmer:
     async def _trim_done(self) -> None:
         done, self._done = self._done, set()
         for channel in done:
-            with suppress(PabalError):
+            try:
                 await self.trim(channel)
+            except ConnectionFailed:
+                self.done(channel)
+            except ConfigurationError as error:
+                if channel not in self._told:
+                    log.warning("%s: its stream cannot be trimmed, and grows: %s", channel, error)
+                self._told.add(channel)
