@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from pabal import Bus, ConfigurationError, ConnectionFailed
+from pabal import Bus, ConfigurationError, ConnectionFailed, PublishError
 from tests.acceptance.seen import Seen
+from tests.acceptance.transports.nats_operator import make_operator
 from tests.servers.certificates import Certificates
 from tests.servers.plugin import Start
 from tests.servers.server import Server
@@ -94,6 +96,22 @@ async def test_a_server_without_encryption_gets_no_credentials(scheme: str) -> N
     assert b"secret" not in heard
 
 
+async def test_credentials_are_a_file(start_nats: Start, scheme: str, tmp_path: Path) -> None:
+    """A file as ``nsc`` writes it lets its user in; another operator's, and one that is none, are told in one line."""
+    operator = make_operator(tmp_path)
+    server = start_nats(settings=operator.settings)
+    await works(f"{server.url(scheme)}?credentials={operator.credentials}")
+    (tmp_path / "other").mkdir()
+    other = make_operator(tmp_path / "other")
+    assert "Authorization Violation" in await refusal(f"{server.url(scheme)}?credentials={other.credentials}")
+    broken = tmp_path / "broken.creds"
+    for text in ("", "garbage", operator.credentials.read_text()[:-150], operator.credentials.read_text()[200:]):
+        broken.write_text(text)
+        told = await refusal(f"{server.url(scheme)}?credentials={broken}")
+        assert "credentials" in told
+        assert "SU" not in told
+
+
 async def test_the_next_host_is_taken(start_nats: Start, scheme: str) -> None:
     """Of several hosts in a URL, one that cannot be reached is passed over; with none left, it is told."""
     server = start_nats()
@@ -104,6 +122,28 @@ async def test_the_next_host_is_taken(start_nats: Start, scheme: str) -> None:
         assert str(port) in await refusal(f"{scheme}://127.0.0.1:{port},localhost:{port}")
 
 
+async def test_another_host_takes_over(start_nats: Start) -> None:
+    """When a host goes for good, the connection comes back to another one of the URL."""
+    servers = start_nats(), start_nats()
+    bus, seen = Bus("nats://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)), Seen()
+
+    @bus.handler("todo.new", group="save", delivery="at-most-once")
+    async def save(number: int) -> None:
+        seen.add(number)
+
+    async with bus.running():
+        await bus.publish("todo.new", 1)
+        assert [1] == await seen.wait(1)
+        for number, server in enumerate(servers, 2):
+            await asyncio.to_thread(server.kill)
+            async with asyncio.timeout(30):
+                while number not in seen:
+                    with suppress(PublishError):  # what was on its way may be lost
+                        await bus.publish("todo.new", number, timeout=5.0)
+                        await seen.wait(len(seen) + 1)
+            await asyncio.to_thread(server.start)
+
+
 async def test_who_is_not_there_is_told_at_once(scheme: str) -> None:
     """A closed port and an unknown host are one line each, long before the time to connect is over."""
     with socket.socket() as closed:
@@ -112,7 +152,9 @@ async def test_who_is_not_there_is_told_at_once(scheme: str) -> None:
         async with asyncio.timeout(4):
             assert "refused" in (await refusal(url)).lower()
     async with asyncio.timeout(4):
-        assert "nowhere.invalid" in await refusal(f"{scheme}://nowhere.invalid")
+        text = await refusal(f"{scheme}://nowhere.invalid")
+        assert "nowhere.invalid" in text
+        assert "Errno" not in text
 
 
 async def test_who_does_not_answer_is_given_up(scheme: str) -> None:
@@ -175,7 +217,7 @@ async def test_a_prefix_sets_buses_apart(start_nats: Start, scheme: str) -> None
 async def test_the_doctor_tells_why(start_nats: Start, scheme: str, tmp_path: Path) -> None:
     """``pabal doctor`` says in one line why a server cannot be used, and what one is that can."""
     server = start_nats(user="me", password=PASSWORD)
-    assert "✓" in await doctor(server.url(scheme), tmp_path)
+    assert f"✓ ok: NATS {server.version}" in await doctor(server.url(scheme), tmp_path)
     wrong = await doctor(f"{scheme}://me:wrong@127.0.0.1:{server.port}", tmp_path, code=1)
     assert 1 == len(wrong.splitlines())
     assert "is not connected" in wrong

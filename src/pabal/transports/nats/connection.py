@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from pabal.model.address import Address
 from pabal.model.errors import ConfigurationError, ConnectionFailed
 from pabal.transports.nats.client import NatsClient, Receive, Sink, refused, words
-from pabal.transports.nats.options import ServerOptions, servers, tls
+from pabal.transports.nats.options import ServerOptions, check_credentials, servers, tls
 from pabal.transports.nats.received import Received, is_nobody
 
 log = logging.getLogger("pabal.nats")
@@ -62,6 +62,7 @@ class Connection:
     async def open(self) -> None:
         """Connect; raises ConnectionFailed when no host takes us within the time for it, ConfigurationError."""
         context = tls(self._options)
+        check_credentials(self.address, self._options)
         username, password = self.address.username, self.address.password
         arguments: dict[str, Any] = {
             "user": username if password is not None else None,

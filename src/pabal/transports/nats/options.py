@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,12 @@ from pabal.model.errors import ConfigurationError
 from pabal.model.names import check_channel
 
 _PORT = 4222
+
+_CREDENTIALS = re.compile(
+    r"BEGIN NATS USER JWT-+\s+[\w-]+\.[\w-]+\.[\w-]+\s+-+END NATS USER JWT-+.*"
+    r"BEGIN USER NKEY SEED-+\s+SU[A-Z2-7]{56}\s",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,20 @@ def check(address: Address, options: ServerOptions) -> None:
     for name in ("ca", "certificate", "private_key", "credentials"):
         if (path := getattr(options, name)) and not Path(path).is_file():
             raise ConfigurationError(f"bad URL {address}: there is no file {path!r} for {name}=")
+
+
+def check_credentials(address: Address, options: ServerOptions) -> None:
+    """Raise ConfigurationError for a file of credentials that is none: the client would fail over it without a word."""
+    if not options.credentials:
+        return
+    try:
+        text = Path(options.credentials).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigurationError(f"{address}: credentials cannot be read: {error.strerror}") from error
+    if _CREDENTIALS.search(text) is None:
+        raise ConfigurationError(
+            f"{address}: {options.credentials!r} has no credentials as nsc writes them: a user's JWT and its seed"
+        )
 
 
 def servers(address: Address) -> list[str]:
