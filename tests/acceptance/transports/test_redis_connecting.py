@@ -163,8 +163,9 @@ async def test_bad_options_of_one() -> None:
 
 async def test_a_cluster_is_refused(start_redis: Start, scheme: str) -> None:
     """The nodes of a cluster know nothing of each other's readers: that is said at the start."""
-    server = start_redis(settings={"cluster-enabled": "yes"})
-    assert "is a Redis Cluster" in await refusal(server.url(scheme))
+    with closing(Port()) as port:
+        server = start_redis(settings={"cluster-enabled": "yes", "cluster-port": str(port.number)})
+        assert "is a Redis Cluster" in await refusal(server.url(scheme))
 
 
 def examined(url: str) -> dict[str, Any]:

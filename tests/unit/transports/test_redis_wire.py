@@ -94,6 +94,28 @@ def test_the_position_is_kept_where_an_entry_goes() -> None:
     assert len(long.message.id) <= 200
 
 
+_ids = st.builds("{}-{}".format, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+_states = st.builds("{} {} {}".format, st.integers(-5, 10**20), st.integers(-5, 10**20), _ids | st.text(max_size=9))
+_names = st.sampled_from([b"ce", b"data", b"pabal", b"pabal-errors"]) | st.binary(max_size=5)
+_values = st.binary(max_size=30) | _states.map(str.encode) | st.sampled_from([b"{}", b"[]", b"null", b'{"id":1}'])
+
+
+@given(_ids, st.lists(st.tuples(_names, _values), max_size=5))
+def test_any_entry_is_a_message(id: str, named: list[tuple[bytes, bytes]]) -> None:
+    """Whatever others wrote, under whatever id of a time that no calendar has, is a delivery with an id and a time."""
+    got = delivery("a", Entry(Token(1, id.encode(), 1), [word for pair in named for word in pair]))
+    assert 0 < len(got.message.id) <= 200
+    assert got.message.time.astimezone(UTC) == got.message.time
+
+
+@given(st.binary(max_size=60) | _values)
+def test_any_payload_is_a_message(payload: bytes) -> None:
+    """Whatever others published has a message, and members agree on how to claim it."""
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    assert taken("a", payload, arrived=now)[0].id
+    assert identity(payload) == identity(payload)
+
+
 @pytest.mark.parametrize("state", [b"", b"x", b"1 2", b"-1 0 -", b"99999999999 0 -", b"\xff 0 -", "٣ 0 -".encode()])
 def test_a_broken_state_counts_as_none(state: bytes) -> None:
     """What somebody else has written there costs no message."""
