@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
+
+import msgspec
 
 from pabal.model.transport import Delivery
 
 
-class Lease:
-    """The row that was delivered, and until when it is certainly ours, by pabal's clock."""
+class Lease(msgspec.Struct, eq=False, gc=False):
+    """The row that was delivered, and until when it is certainly ours, by pabal's clock.
 
-    __slots__ = ("id", "until")
+    One is made for each message, so it is what Python makes and forgets soonest: nothing in it leads back to it.
+    """
 
-    def __init__(self, id: int, until: float) -> None:
-        self.id = id
-        self.until = until
+    id: int
+    until: float
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id})"
 
 
 L = TypeVar("L", bound=Lease)
@@ -26,3 +32,8 @@ def lease_of(delivery: Delivery, kind: type[L]) -> L:
     if not isinstance(lease, kind):
         raise TypeError(f"{delivery!r} is not from this subscription")
     return lease
+
+
+def leases_of(deliveries: Iterable[Delivery], kind: type[L]) -> list[L]:
+    """The leases of several; raises TypeError as `lease_of`."""
+    return [lease if isinstance(lease := delivery.token, kind) else lease_of(delivery, kind) for delivery in deliveries]

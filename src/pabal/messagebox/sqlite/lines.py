@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections.abc import Iterable
 
-from pabal.messagebox.sqlite.keys import Row
+import msgspec
+
+from pabal.messagebox.sqlite.keys import Row, mask
 from pabal.messagebox.sqlite.lease import Lease
 
 SHORT = 8
 """So many rows of a key are no long line."""
 
 
-class Line:
+class Line(msgspec.Struct, eq=False):
     """The rows of one key that were read, in order; a row without a key has a line of its own.
 
     `busy`: one of the key is out, or its first row is about to go.
     """
 
-    __slots__ = ("part", "key", "rows", "busy")
-
-    def __init__(self, part: Part, key: str | None) -> None:
-        self.part = part
-        self.key = key
-        self.rows: deque[Row] = deque()
-        self.busy = False
+    part: Part
+    key: str | None
+    rows: list[Row] = []
+    busy: bool = False
 
 
-class Hold(Lease):
+class Hold(Lease, eq=False, gc=False):
     """A row that is out: handed over, at `since`, and not settled.
 
     `deadline` is when it comes again unless it is extended; `until` may be sooner, as sure as our heartbeat is.
     """
 
-    __slots__ = ("line", "row", "since", "deadline")
-
-    def __init__(self, line: Line, row: Row, since: float, deadline: float, until: float) -> None:
-        self.id = row[0]
-        self.until = min(until, deadline)
-        self.line = line
-        self.row = row
-        self.since = since
-        self.deadline = deadline
+    line: Line
+    row: Row
+    since: float
+    deadline: float
 
 
 class Part:
@@ -127,3 +121,12 @@ class Part:
         gone = [line.rows.pop()[0] for _ in range(len(line.rows) - SHORT)]
         self.held.difference_update(gone)
         return gone
+
+
+class Known:
+    """Parts, and what slots that are just these add up to: a bit each, and the sum of their epochs."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self.parts = frozenset(parts)
+        self.mask = mask(part.number for part in self.parts)
+        self.epochs = sum(part.epoch for part in self.parts)

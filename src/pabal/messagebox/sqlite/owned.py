@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from pabal.messagebox.sqlite import groups, members, settle_owned, slots
 from pabal.messagebox.sqlite.keys import Keys
@@ -102,14 +103,21 @@ class OwnedReader(Reader):
 
     def fence(self, transaction: Transaction) -> Callable[[Hold], bool]:
         """What tells, in this transaction, whether a row that is out is ours."""
-        epochs = slots.owned(transaction.connection, self.grp, self.member)
+        parts = self._parts(transaction.connection)
         out = self.stock.out
 
         def ours(hold: Hold) -> bool:
-            part = hold.line.part
-            return out.get(hold.id) is hold and epochs.get(part.number) == part.epoch
+            return hold.line.part in parts and out.get(hold.id) is hold
 
         return ours
+
+    def _parts(self, connection: sqlite3.Connection) -> AbstractSet[Part]:
+        """The parts that we know and that are ours still."""
+        known = self.stock.known
+        if slots.are_as_known(connection, self.grp, self.member, parts=known.mask, epochs=known.epochs):
+            return known.parts
+        epochs = slots.owned(connection, self.grp, self.member)
+        return {part for part in known.parts if epochs.get(part.number) == part.epoch}
 
     # Deliveries.
 
@@ -166,8 +174,7 @@ class OwnedReader(Reader):
             return
         if stock.unbalanced or self._takes != (self.window > 0):
             self._rebalance(transaction)
-        epochs = slots.owned(connection, self.grp, self.member)
-        ours = {part for part in stock.parts.values() if epochs.get(part.number) == part.epoch}
+        ours = self._parts(connection)
         if stock.met or stock.aside:
             aside = [(hold, id) for hold, id in stock.aside if (part := hold.line.part) in ours and id not in part.held]
             met = [row[0] for part, row in stock.met if part in ours and row[0] not in part.held]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pabal.messagebox.sqlite.lease import lease_of
+from pabal.messagebox.sqlite.lease import leases_of
 from pabal.messagebox.sqlite.publish import history
 from pabal.messagebox.sqlite.takes import RowLease, Takes
 from pabal.messagebox.sqlite.transaction import Transaction, Uncertain
@@ -41,7 +41,7 @@ def settle(
     Rejected moves the row into the dead letters in this same transaction, with its failures.
     """
     takes = Takes(transaction, grp)
-    leases = [lease_of(one.delivery, RowLease) for one in settled]
+    leases = leases_of([one.delivery for one in settled], RowLease)
     acked = [lease for lease, one in zip(leases, settled, strict=True) if type(one.outcome) is Acked]
     gone = _delete(transaction, takes.alive(acked))
     settlements = [Settlement.DONE] * len(settled)

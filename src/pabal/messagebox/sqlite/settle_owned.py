@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pabal.messagebox.sqlite.keys import bring_back
-from pabal.messagebox.sqlite.lease import lease_of
+from pabal.messagebox.sqlite.lease import leases_of
 from pabal.messagebox.sqlite.lines import SHORT, Hold, Part
 from pabal.messagebox.sqlite.publish import history
 from pabal.messagebox.sqlite.stock import End
@@ -36,24 +36,25 @@ _PARK = (
 def settle(reader: OwnedReader, transaction: Transaction, settled: Sequence[Settled]) -> list[Settlement]:
     """End deliveries; one settlement each."""
     ours, now, lost = reader.fence(transaction), transaction.now, transaction.ended
+    done, deleted = Settlement.DONE, End.DONE
     settlements: list[Settlement] = []
     ends: list[tuple[Hold, End]] = []
     gone: list[int] = []
     freed: dict[Part, set[str]] = {}
-    for one in settled:
-        hold, outcome = lease_of(one.delivery, Hold), one.outcome
+    for one, hold in zip(settled, leases_of([one.delivery for one in settled], Hold), strict=True):
+        outcome = one.outcome
         if hold in lost or hold.deadline <= now or not ours(hold):
             settlements.append(Settlement.LOST)
             continue
         lost.add(hold)
         line = hold.line
         acked = type(outcome) is Acked
-        ends.append((hold, End.DONE if acked else _end(reader, transaction, one.delivery, hold, outcome)))
+        ends.append((hold, deleted if acked else _end(reader, transaction, one.delivery, hold, outcome)))
         if acked or isinstance(outcome, Rejected):
             gone.append(hold.id)
             if line.part.behind and line.key is not None and len(line.rows) <= SHORT:
                 freed.setdefault(line.part, set()).add(line.key)
-        settlements.append(Settlement.DONE)
+        settlements.append(done)
     if gone:
         transaction.connection.execute(_GONE, (msgspec.json.encode(gone).decode(), reader.grp))
     transaction.remember(reader.stock.ended, ends)

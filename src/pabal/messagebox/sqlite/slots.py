@@ -48,6 +48,18 @@ def set_takes(connection: sqlite3.Connection, grp: int, member: int, takes: bool
     announce(connection)
 
 
+def are_as_known(connection: sqlite3.Connection, grp: int, member: int, *, parts: int, epochs: int) -> bool:
+    """Whether a living member owns just these parts, a bit each, and their epochs have this sum: so each is the same.
+
+    It is asked in each transaction, and takes SQLite less than to tell the rows to Python.
+    """
+    query = (
+        "SELECT sum(1 << part) = ? AND sum(epoch) = ? AND EXISTS (SELECT 1 FROM pabal_member WHERE id = ?)"
+        " FROM pabal_slot WHERE grp = ? AND member = ?"
+    )
+    return bool(connection.execute(query, (parts, epochs, member, grp, member)).fetchone()[0])
+
+
 def owned(connection: sqlite3.Connection, grp: int, member: int) -> dict[int, int]:
     """The epochs of the parts that a living member owns; none when it was declared dead."""
     return dict(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from pabal.messagebox.sqlite.keys import Keys, Row, mask
-from pabal.messagebox.sqlite.lines import SHORT, Hold, Line, Part
+from pabal.messagebox.sqlite.lines import SHORT, Hold, Known, Line, Part
 from pabal.messagebox.sqlite.news import News, read_news
 from pabal.messagebox.sqlite.take import read_history, read_message
 from pabal.model.transport import Delivery
@@ -38,6 +38,7 @@ class Stock:
 
     Attributes:
         parts: what is owned.
+        known: the same, as the file tells it at once.
         out: what is handed out and not settled, by row.
         unbalanced: others may have too many parts, or too few, or we give one up.
         met: rows that were read and are held: to be moved out of the way.
@@ -48,6 +49,7 @@ class Stock:
 
     def __init__(self, keys: Keys) -> None:
         self.parts: dict[int, Part] = {}
+        self.known = Known(())
         self.out: dict[int, Hold] = {}
         self.unbalanced = True
         self.met: list[tuple[Part, Row]] = []
@@ -130,12 +132,15 @@ class Stock:
             finally:
                 connection.execute("COMMIT")
         deliveries: list[Delivery] = []
-        while self._ready and len(deliveries) < credit:
-            line = self._ready.popleft()
+        out, ready = self.out, self._ready
+        deadline = now + lease
+        until = min(until, deadline)
+        while ready and len(deliveries) < credit:
+            line = ready.popleft()
             part, id = line.part, line.rows[0][0]
             if (part.closed or id <= part.suspects) and not self._may_go(line):
                 continue
-            self.out[id] = hold = Hold(line, line.rows.popleft(), now, now + lease, until)
+            out[id] = hold = Hold(id, until, line, line.rows.pop(0), now, deadline)
             part.out += 1
             deliveries.append(_delivery(hold))
         for part in self._unclean:
@@ -200,15 +205,18 @@ class Stock:
                 return  # these are to be moved first
 
     def _admit(self, rows: Sequence[Row]) -> int:
-        admitted = 0
+        admitted, parts, ready = 0, self.parts, self._ready
         for row in rows:
-            part = self.parts[row[9]]
-            if row[0] in part.held or (not row[10] and row[0] > part.suspects > 0):
+            part = parts[row[9]]
+            if row[0] in part.held or (part.suspects and not row[10] and row[0] > part.suspects):
                 continue
             if row[11]:
                 self.met.append((part, row))
             else:
-                self._queue(part.admit(row))
+                line = part.admit(row)
+                if not line.busy:
+                    line.busy = True
+                    ready.append(line)
                 admitted += 1
         return admitted
 
@@ -227,22 +235,29 @@ class Stock:
 
     def ended(self, ends: Sequence[tuple[Hold, End]]) -> None:
         """Rows are out no more."""
+        out, gone = self.out, End.DONE
         for hold, end in ends:
-            if self.out.get(hold.id) is not hold:
+            id = hold.id
+            if out.get(id) is not hold:
                 continue
-            del self.out[hold.id]
+            del out[id]
             hold.until = 0.0
-            line, part = hold.line, hold.line.part
+            line = hold.line
+            part = line.part
             part.out -= 1
             line.busy = False
-            if end is End.BACK:
+            if end is gone:
+                part.held.discard(id)
+            elif end is End.BACK:
                 insort(line.rows, hold.row)  # mostly the first; what was redriven meanwhile may come before it
             else:
-                part.held.discard(hold.id)
-                if end is End.AGAIN:
-                    self.returned(part, hold.id)
-                    self._forget(part, line)
-            self._go_on(part, line)
+                part.held.discard(id)
+                self.returned(part, id)
+                self._forget(part, line)
+            if line.rows or line.key is None or part.closed or part.alone is line:
+                self._go_on(part, line)
+            elif part.lines.get(line.key) is line:
+                del part.lines[line.key]
 
     def _go_on(self, part: Part, line: Line) -> None:
         if part.alone is line:
@@ -276,14 +291,14 @@ class Stock:
         """Suspects were counted: each with its row's attempt; None: somebody has deleted it by hand."""
         self.to_count = []
         for line, attempt in counted:
-            part, row = line.part, line.rows.popleft()
+            part, row = line.part, line.rows.pop(0)
             if attempt is None:
                 part.held.discard(row[0])
                 line.busy = False
                 self._go_on(part, line)
             else:
                 part.counted.add(row[0])
-                line.rows.appendleft((row[0], attempt, *row[2:]))
+                line.rows.insert(0, (row[0], attempt, *row[2:]))
                 self._ready.appendleft(line)
 
     def trusted(self) -> None:
@@ -310,6 +325,7 @@ class Stock:
             self._floor, self._dry = 0, False
         for part in (*again, *claimed):
             self._reread(part, 0)
+        self.known = Known(self.parts.values())
         self._open = mask(part.number for part in self.parts.values() if not part.closed)
         self._unclean = [part for part in self.parts.values() if part.suspects]
 

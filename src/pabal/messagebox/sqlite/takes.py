@@ -26,16 +26,11 @@ _WAKE = "UPDATE pabal_message SET place = 1, attempt = attempt + 1 WHERE grp = ?
 _END = "DELETE FROM pabal_take WHERE grp = ? AND last = ?"
 
 
-class RowLease(Lease):
+class RowLease(Lease, eq=False, gc=False):
     """The lease of one message: by the take that ends with the id `last`, or once it is apart by its row's token."""
 
-    __slots__ = ("token", "last")
-
-    def __init__(self, id: int, until: float, token: int, last: int) -> None:
-        self.id = id
-        self.until = until
-        self.token = token
-        self.last = last
+    token: int
+    last: int
 
 
 class Takes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from pabal.messagebox.sqlite.lease import Lease, lease_of
+from pabal.messagebox.sqlite.lease import Lease, lease_of, leases_of
 from pabal.messagebox.sqlite.owned import OwnedReader
 from pabal.messagebox.sqlite.reader import Reader
 from pabal.messagebox.sqlite.shared import SharedReader
@@ -98,12 +98,12 @@ class SqliteSubscription:
             if self._broken is not None:
                 raise
             return [Settlement.UNKNOWN] * len(settled)
-        self._held.difference_update([lease_of(one.delivery, Lease) for one in settled])
+        self._held.difference_update(leases_of([one.delivery for one in settled], Lease))
         return settlements
 
     async def extend(self, deliveries: Sequence[Delivery], /) -> Sequence[Delivery]:
         """Renew the lease of deliveries in hand; raises ConnectionFailed when the file makes trouble."""
-        leases = [lease_of(delivery, Lease) for delivery in deliveries]
+        leases = leases_of(deliveries, Lease)
         kept = await self._renewal(leases)
         self._sift(leases, kept)
         return [delivery for delivery, ours in zip(deliveries, kept, strict=True) if not ours]
@@ -143,7 +143,7 @@ class SqliteSubscription:
     def _arrived(self, deliveries: list[Delivery]) -> None:
         self._credit -= len(deliveries)
         self._buffer.extend(deliveries)
-        self._held.update([lease_of(delivery, Lease) for delivery in deliveries])
+        self._held.update(leases_of(deliveries, Lease))
         if self._broken is None:
             self._trim()  # it was resized while these were on their way
             if self._reader.refused is not None:
@@ -196,7 +196,7 @@ class SqliteSubscription:
 
     def _renew(self) -> None:
         self._timer = self._clock.call_at(self._clock.time() + self._lease / 3, self._renew)
-        leases = [lease_of(delivery, Lease) for delivery in self._buffer]
+        leases = leases_of(self._buffer, Lease)
         if leases:
             self._renewal(leases).add_done_callback(partial(self._renewed, leases))
 
