@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pabal import Bus, Context, PublishError, PublishTimeout
 from pabal.model.clock import SystemClock
-from pabal.model.transport import Post
+from pabal.model.transport import Post, Source
 from pabal.runtime.registry import make_transport
 from tests.acceptance.seen import Seen, until
 from tests.acceptance.transports.jetstreams import post
@@ -169,6 +169,35 @@ async def test_a_killed_server_loses_nothing_that_it_took(start_nats: Start) -> 
                 await asyncio.to_thread(server.start)
             over.set()
         await until(lambda: taken <= set(seen))
+
+
+async def test_a_batch_that_was_cut_in_two_is_no_success(start_nats: Start, open_proxy: OpenProxy) -> None:
+    """Of a batch in whose middle the connection was lost and came back, nothing is told to be taken that was not."""
+    server = start_nats()
+    proxy = open_proxy(server.port)
+    reader = make_transport(server.url("nats"), clock=SystemClock())
+    publisher: Any = make_transport(server.url("nats", port=proxy.port), clock=SystemClock())
+    for each in (reader, publisher):
+        await each.open()
+    subscription = await reader.subscribe(Source("a", "save"))
+    posts = [Post(replace(post("a", f"m{n}").message, body=b"x" * 200_000)) for n in range(100)]
+    proxy.stall()
+    publishing = asyncio.create_task(publisher.publish(posts))
+    client = publisher._connection.client
+    await until(lambda: client._flush_queue.qsize() and client.pending_data_size)
+    proxy.cut()
+    proxy.forward()
+    async with asyncio.timeout(20):
+        receipts = await publishing
+    (last,) = await publisher.publish([post("a", "last")])
+    assert last.routed
+    got: set[str] = set()
+    async with asyncio.timeout(20):
+        while last.id not in got:
+            got |= {each.message.id for each in await subscription.receive(100)}
+    assert set() == {receipt.id for receipt in receipts if receipt.error is None} - got
+    for each in (reader, publisher):
+        await each.aclose()
 
 
 WORKER = """

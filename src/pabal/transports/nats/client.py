@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from nats import errors
 from nats.aio.client import Client
@@ -13,6 +15,8 @@ from nats.aio.client import Client
 from pabal.transports.nats.received import Received
 
 Receive = Callable[[Received], None]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "(.+?)"')
 
@@ -47,6 +51,13 @@ class Sink:
 
     def cancelled(self) -> bool:
         return False
+
+
+def next_server(found: Sequence[Any], _info: object) -> tuple[Any, float]:
+    """Which of the servers is tried next, and how many seconds from now."""
+    server = min(found, key=lambda each: each.reconnects)
+    pause = min(_FIRST_PAUSE * 2 ** min(server.reconnects, 10), _LONGEST_PAUSE)
+    return server, pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
 def words(error: Exception | None) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -16,13 +15,12 @@ from nats.aio.subscription import Subscription
 
 from pabal.model.address import Address
 from pabal.model.errors import ConfigurationError, ConnectionFailed
-from pabal.transports.nats.client import NatsClient, Receive, Sink, refused, words
+from pabal.transports.nats.client import NatsClient, Receive, Sink, next_server, refused, words
 from pabal.transports.nats.options import ServerOptions, check_credentials, servers, tls
 from pabal.transports.nats.received import Received, is_nobody
 
 log = logging.getLogger("pabal.nats")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _PING_EVERY = 5
 _UNANSWERED_PINGS = 2
 _FAREWELL = 2.0
@@ -38,12 +36,14 @@ Refused = Callable[[str], None]
 class Connection:
     """What is sent and read here, and the private inbox of this connection.
 
-    `inbox` is a subject that only this connection reads, with what is below it.
+    `inbox` is a subject that only this connection reads, with what is below it. `losses` counts how often a server was
+    lost: what was written in pieces is there as a whole only if that stayed the same meanwhile.
     """
 
     def __init__(self, address: Address, options: ServerOptions) -> None:
         self.address = address
         self.inbox = f"_INBOX.{secrets.token_hex(16)}"
+        self.losses = 0
         self._inboxes = 0
         self._options = options
         self._servers = servers(address)
@@ -83,7 +83,7 @@ class Connection:
                     reconnected_cb=self._reconnected,
                     closed_cb=self._was_closed,
                     max_reconnect_attempts=-1,
-                    reconnect_to_server_handler=self._next,
+                    reconnect_to_server_handler=next_server,
                     ping_interval=_PING_EVERY,
                     max_outstanding_pings=_UNANSWERED_PINGS,
                     **arguments,
@@ -243,10 +243,11 @@ class Connection:
         """
         await self.answered(b"", "", b"")
 
-    async def answered(self, before: bytes, subject: str, body: bytes) -> None:
+    async def answered(self, before: bytes, subject: str, body: bytes, *, losses: int | None = None) -> None:
         """Send frames, and a message to `subject` after them; returns once that is answered.
 
-        An empty subject is our own inbox. Raises ConnectionFailed when no answer may come.
+        An empty subject is our own inbox. Raises ConnectionFailed when no answer may come, and when there are no longer
+        as many `losses`.
         """
         number = str(self._number)
         self._number += 1
@@ -254,7 +255,7 @@ class Connection:
         passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._barriers[number] = passed
         try:
-            if not self._client.is_connected:
+            if not self._client.is_connected or losses not in (None, self.losses):
                 raise ConnectionFailed(f"the connection to {self.address} was lost")
             to = f"{subject} {here}" if subject else here
             self.write(b"%sPUB %s %d\r\n%s\r\n" % (before, to.encode(), len(body), body))
@@ -297,12 +298,6 @@ class Connection:
             if not passed.done():
                 passed.set_exception(ConnectionFailed(f"the connection to {self.address} was lost"))
 
-    def _next(self, found: Sequence[Any], _info: object) -> tuple[Any, float]:
-        """Which server is tried next, and how many seconds from now."""
-        server = min(found, key=lambda each: each.reconnects)
-        pause = min(_FIRST_PAUSE * 2 ** min(server.reconnects, 10), _LONGEST_PAUSE)
-        return server, pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-
     async def _failed(self, error: Exception) -> None:
         self._trouble = error
         if self._opened:
@@ -326,6 +321,7 @@ class Connection:
                 tell(subject)
 
     def _tell_of_loss(self) -> None:
+        self.losses += 1
         self._fail_barriers()
         for lost in tuple(self._watchers):
             lost()

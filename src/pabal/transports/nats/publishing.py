@@ -45,6 +45,7 @@ class Publishing:
         Raises ConnectionFailed when none of them was sent.
         """
         await self._connection.roomy()
+        losses = self._connection.losses
         batch = str(self._number)
         self._number += 1
         nobody = self._batches[batch] = set()
@@ -68,7 +69,7 @@ class Publishing:
                     size = 0
                     await self._connection.flow()
             if sent:
-                await self._connection.answered(b"".join(frames), "", b"")
+                await self._connection.answered(b"".join(frames), "", b"", losses=losses)
         except ConnectionFailed as error:
             unknown = PublishTimeout(f"the connection was lost, and what was sent may or may not be there: {error}")
             return [refused.get(index) or Receipt(post.message.id, error=unknown) for index, post in enumerate(posts)]
