@@ -118,6 +118,10 @@ class Router:
             raise ConfigurationError(f"delivery is one of {', '.join(get_args(Delivered))}, not {delivery!r}")
         if on_dead not in get_args(OnDead):
             raise ConfigurationError(f"on_dead is one of {', '.join(get_args(OnDead))}, not {on_dead!r}")
+        if on_dead == "continue" and not ordered:
+            raise ConfigurationError(
+                'on_dead="continue" is for ordered=True; messages without an order never wait for a dead letter'
+            )
         check_start(start)
         if publishes is not None and not isinstance(publishes, Channel):
             check_channel(publishes)

@@ -58,3 +58,9 @@ def test_what_no_on_dead_is() -> None:
     """A word that is none is refused, and the words are named."""
     with pytest.raises(ConfigurationError, match="park, continue"):
         Bus("memory://").handler("a", group="g", on_dead="stop")  # type: ignore[call-overload]
+
+
+def test_what_is_not_ordered_has_nothing_to_continue() -> None:
+    """`on_dead` says what becomes of the later ones of a key: without an order there are none, which is said."""
+    with pytest.raises(ConfigurationError, match="ordered=True"):
+        Bus("memory://").handler("a", group="g", on_dead="continue")

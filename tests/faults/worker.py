@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pabal import Backoff, Bus, Context, Reject
+from pabal.model.transport import OnDead
 from tests.faults.ledger import Ledger
 from tests.faults.orders import Errand, Task
 from tests.faults.waiting import until
@@ -28,7 +29,10 @@ bus = Bus(
 )
 
 
-@bus.handler(task.channel, group=task.group, concurrency=4, ordered=task.ordered, on_dead="continue")
+on_dead: OnDead = "continue" if task.ordered else "park"
+
+
+@bus.handler(task.channel, group=task.group, concurrency=4, ordered=task.ordered, on_dead=on_dead)
 async def handle(errand: Errand, context: Context) -> None:
     """Do as the message says; what it comes to is written down before it is acknowledged."""
     await asyncio.sleep(random.random() * 0.004)  # noqa: S311 - chance, not secrets
