@@ -1,5 +1,6 @@
 """Getting to a Redis: credentials, encryption, hosts, databases, and one clear line where it does not work."""
 
+import asyncio
 import json
 import socket
 from contextlib import closing
@@ -196,6 +197,18 @@ def test_the_doctor_tells_what_weakens_it(
     texts = [finding["text"] for finding in found["findings"]]
     assert server.version in texts[0]
     assert any(said in text for text in texts), texts
+
+
+async def test_the_doctor_tells_of_replicas(start_redis: Start) -> None:
+    """What they have not got yet is gone when one of them takes over."""
+    server = start_redis()
+    start_redis(settings={"replicaof": f"127.0.0.1 {server.port}"})
+    async with Redis.from_url(server.url("redis")) as plain, asyncio.timeout(20):
+        while 1 != (await plain.info("replication"))["connected_slaves"]:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+    found = await asyncio.to_thread(examined, server.url("redis+streams"))
+    assert "replicas: 1" in [finding["text"] for finding in found["findings"]]
+    assert any("a failover may take" in each["text"] for each in found["findings"] if each["level"] == "weak")
 
 
 def test_the_doctor_tells_why_it_is_not_connected(start_redis: Start) -> None:

@@ -224,3 +224,31 @@ async def test_a_demoted_server_is_left(start_redis: Start, scheme: str) -> None
         assert (await bus.publish("a", 2)).receivers in (1, None)
         assert 3 == await bus.request("a", 3, reply=int)
         assert {1, 2, 3} == {number for _, number in await seen.wait(3)}
+
+
+async def test_a_member_that_drains_takes_nothing_from_the_others(start_redis: Start) -> None:
+    """While its last handler ends, what comes goes to the living members; it can be made to read again."""
+    server = start_redis()
+    transports = [make_transport(server.url("redis+pubsub"), clock=SystemClock()) for _ in range(2)]
+    for each in transports:
+        await each.open()
+    draining, living = [await each.subscribe(Source("a", "g")) for each in transports]
+    draining.resize(0)
+    async with Redis.from_url(server.url("redis")) as plain, asyncio.timeout(10):
+        while [(b"a", 1)] != await plain.pubsub_numsub("a"):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+        sent = [message(number) for number in range(20)]
+        assert [1] * 20 == [receipt.receivers for receipt in await transports[0].publish([Post(each) for each in sent])]
+        got: list[str] = []
+        while len(got) < 20:
+            got += [delivery.message.id for delivery in await living.receive(20)]
+        assert [each.id for each in sent] == got
+        draining.resize(1)
+        living.resize(0)
+        while [(b"pabal:group:g@a", 1)] != await plain.pubsub_numsub("pabal:group:g@a"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        last = message(20)
+        await transports[1].publish([Post(last)])
+        assert [last.id] == [delivery.message.id for delivery in await draining.receive(1)]
+    for each in transports:
+        await each.aclose()

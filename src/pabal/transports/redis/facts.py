@@ -64,11 +64,15 @@ class Facts:
     def _limited(self) -> bool:
         return self.info.get("maxmemory", "0") != "0"
 
+    @property
+    def _replicas(self) -> int:
+        return int(self.info.get("connected_slaves", "0"))
+
     def findings(self) -> list[Finding]:
         """What of that an operator should know."""
         found = [Finding("ok", self.version)]
-        if self.info.get("connected_slaves", "0") != "0":
-            found.append(Finding("ok", f"it has {self.info['connected_slaves']} replicas"))
+        if self._replicas:
+            found.append(Finding("ok", f"replicas: {self._replicas}"))
         return found
 
     def readers(self) -> list[Finding]:
@@ -108,6 +112,8 @@ class Facts:
             found.append(Finding("ok", "it takes no more messages when its memory is full, and keeps those it has"))
         else:
             found.append(Finding("ok", "it has no limit of memory of its own (maxmemory 0)"))
+        if self._replicas:
+            found.append(Finding("weak", "a failover may take what its replicas have not got yet"))
         return found
 
 

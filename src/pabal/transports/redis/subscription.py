@@ -83,6 +83,8 @@ class PubSubSubscription:
         self._lost = 0
         self._registering: asyncio.Task[None] | None = None
         self._staying: asyncio.Task[None] | None = None
+        self._turning: asyncio.Task[None] | None = None
+        self._wanted = self._reads = True
         self._spilling: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
@@ -90,6 +92,9 @@ class PubSubSubscription:
     async def register(self) -> None:
         """Begin to be handed messages."""
         await self._interest.open()
+        await self._begin_reading()
+
+    async def _begin_reading(self) -> None:
         await self._interest.add(self._membership.channels, self._membership.globs)
         await self._membership.register()
         if self._membership.is_known:
@@ -127,7 +132,10 @@ class PubSubSubscription:
         return ()
 
     def resize(self, window: int, /) -> None:
-        """The server pushes, whatever the window is."""
+        """The server pushes, whatever the window is; with one of 0 nothing is read, so that others take what comes."""
+        self._wanted = window > 0
+        if self._turning is None or self._turning.done():
+            self._turning = asyncio.get_running_loop().create_task(self._turn(), name="pabal redis: resizing")
 
     async def aclose(self) -> None:
         """Take nothing more. What a group's member still holds then goes where the source says."""
@@ -139,13 +147,15 @@ class PubSubSubscription:
         try:
             with suppress(PabalError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL):
+                    if self._turning is not None:
+                        await asyncio.wait([self._turning])
                     await self._stop_reading()
         finally:
             self._closed = True
             if self._on_close is not None:
                 self._on_close(self)
             self._wake()
-            for task in (self._claiming, self._registering, self._staying):
+            for task in (self._turning, self._claiming, self._registering, self._staying):
                 if task is not None and not task.done():
                     task.cancel()
                     await asyncio.wait([task])
@@ -157,6 +167,12 @@ class PubSubSubscription:
             left = [*self._came, *self._claims, *self._unclaimed]
             self._came.clear()
             await self._hand_back(left, "abandoned")
+
+    async def _turn(self) -> None:
+        with suppress(PabalError):  # the connection tells that it is lost
+            while self._reads is not self._wanted:
+                self._reads = self._wanted
+                await (self._begin_reading() if self._reads else self._stop_reading())
 
     async def _stop_reading(self) -> None:
         """Read nothing more, and claim what was read."""

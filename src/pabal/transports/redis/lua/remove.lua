@@ -5,21 +5,24 @@
 -- Answers 0 when somebody reads it, 1 when it has something to do still, 2 when it is not there, else the stream's last
 -- entry, up to which the group has nothing to do any more.
 if redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] > 0 then return 0 end
-if redis.call('EXISTS', KEYS[1]) == 0 then return 2 end
 
-local there = false
-local busy = redis.call('XLEN', KEYS[2]) > 0 or redis.call('ZCARD', KEYS[3]) > 0
-for _, found in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local group = {}
-  for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
-  if group.name == ARGV[1] then
-    there = true
-    local more = redis.call('XRANGE', KEYS[1], '(' .. group['last-delivered-id'], '+', 'COUNT', 1)
-    busy = busy or group.pending > 0 or #more > 0
+local function look(key)
+  if redis.call('EXISTS', key) == 0 then return false, false end
+  for _, found in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+    local group = {}
+    for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
+    if group.name == ARGV[1] then
+      local more = redis.call('XRANGE', key, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)
+      return true, group.pending > 0 or #more > 0
+    end
   end
+  return false, false
 end
+
+local there, busy = look(KEYS[1])
 if not there then return 2 end
-if busy and ARGV[3] ~= '1' then return 1 end
+local _, aside = look(KEYS[2])
+if (busy or aside or redis.call('ZCARD', KEYS[3]) > 0) and ARGV[3] ~= '1' then return 1 end
 
 local stream = redis.call('XINFO', 'STREAM', KEYS[1])
 local last

@@ -6,9 +6,10 @@
 --
 -- A group has done what is before the first that one of its members has in hand, or else up to the last that was
 -- delivered. A listener has a group, too, so that nothing is taken from before its eyes; a dead one's is removed.
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('(%.0f', now))
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local lowest
 
 -- The parts of an id may have more digits than a number of Lua's keeps.
@@ -32,13 +33,11 @@ for _, found in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   for i = 1, #found, 2 do group[found[i]] = found[i + 1] end
   local alive = true
   if string.sub(group.name, 1, #ARGV[2]) == ARGV[2] then
-    local heard = redis.call('ZSCORE', KEYS[2], group.name)
-    alive = heard and tonumber(heard) >= now
+    alive = redis.call('ZSCORE', KEYS[2], group.name)
     if alive then
       listeners = listeners + 1
     else
       redis.call('XGROUP', 'DESTROY', KEYS[1], group.name)
-      redis.call('ZREM', KEYS[2], group.name)
     end
   else
     groups = groups + 1
