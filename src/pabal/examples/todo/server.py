@@ -51,8 +51,12 @@ async def serve(
         folder = (folder or user_data_path("pabal", appauthor=False) / "demo").resolve()
         folder.mkdir(parents=True, exist_ok=True)
         url = _shared(url or f"sqlite:///{quote(str(folder / 'messages.db'))}")
-        letters = await _letters(url, folder)
         items = Items(folder / "items.db")
+        plan = await save_handler(Bus(url), items).plan()
+        keeps = all(line.need != "at most once" for line in plan)
+        letters = None
+        if not any(line.need == "dead letters" and line.verdict == "native" for line in plan):
+            letters = f"sqlite:///{quote(str(folder / 'dead-letters.db'))}"
         # Each of them could as well be a process of its own, on another machine.
         save = Worker("save", lambda: save_handler(Bus(url, name="todo-save", dead_letters=letters), items))
         mutate = Worker("mutate", lambda: mutating_handler(Bus(url, name="todo-mutate", dead_letters=letters)))
@@ -69,7 +73,6 @@ async def serve(
                     if worker is save:
                         raise  # the others are extras: the page says that they are missing
             page = Bus(url, name="todo-page", dead_letters=letters)
-            keeps = await _keeps(save_handler(Bus(url, name="todo", dead_letters=letters), items))
             todo = Todo(page, items, [save, mutate, audit], keeps=keeps)
             crew = await stack.enter_async_context(todo.bus.running())
             server = Server(todo, announce=lambda: announce(_address(listening)))
@@ -135,9 +138,9 @@ def logged() -> Iterator[None]:
         return
     logs, handler = [logging.getLogger(name) for name in ("todo", "pabal")], logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    logs[0].setLevel(logging.INFO)
     for log in logs:
         log.addHandler(handler)
+        log.setLevel(logging.INFO)  # that a connection is back is told at this level
     try:
         yield
     finally:
@@ -186,22 +189,6 @@ def listen(host: str, port: int) -> socket.socket:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait((task,))
-
-
-async def _letters(url: str, folder: Path) -> str | None:
-    """Where dead letters go: a file of the app's where the transport has no place for them that a page could show."""
-    async with Bus(url, name="todo") as bus:
-        try:
-            await bus.dead_letters.causes()
-        except CapabilityError:
-            return f"sqlite:///{quote(str(folder / 'dead-letters.db'))}"
-    return None
-
-
-async def _keeps(bus: Bus) -> bool:
-    """Whether messages wait for the handlers of this bus while they are stopped."""
-    async with bus:
-        return all(line.need != "at most once" for line in await bus.plan())
 
 
 def _address(listening: socket.socket) -> str:
