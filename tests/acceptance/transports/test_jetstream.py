@@ -169,6 +169,37 @@ async def test_a_pattern_is_purged_channel_by_channel(
     await keeps(plain, f"{own_token}.todo.new", {"behind": 1})
 
 
+@pytest.mark.usefixtures("often")
+async def test_what_others_have_not_handled_stays(jetstream: JetStreamTransport, plain: Client, own_token: str) -> None:
+    """A consumer of somebody else's holds up the purge of all its subjects: NATS 2.9 gives it all there are."""
+    reader = await jetstream.subscribe(Source("todo.*", "save"))
+    stream = reader.consumer.stream.name
+    config = {
+        "durable_name": "theirs",
+        "filter_subjects": [f"{own_token}.todo.a", f"{own_token}.todo.b"],
+        "ack_policy": "explicit",
+    }
+    await api(plain, f"CONSUMER.CREATE.{stream}.theirs", {"stream_name": stream, "config": config})
+    await jetstream.publish([post(f"todo.{name}", name) for name in "abc"])
+    await end(reader, await take(reader, 3))
+    theirs = await plain.jetstream().pull_subscribe_bind(stream=stream, durable="theirs")
+    (message,) = await theirs.fetch(1, timeout=10)
+    await message.ack_sync()
+    got = await theirs.fetch(1, timeout=10)
+    state = (await api(plain, f"STREAM.INFO.{stream}", {"subjects_filter": ">"}))["state"]["subjects"]
+    assert state[f"{own_token}.todo.b"]
+    await got[0].ack_sync()
+    await jetstream.publish([post("todo.a", "more")])
+    await end(reader, await take(reader, 1))
+    await until(lambda: purged(plain, stream, f"{own_token}.todo.b"))
+
+
+async def purged(plain: Client, stream: str, subject: str) -> bool:
+    """Whether a stream keeps nothing more of a subject."""
+    state = (await api(plain, f"STREAM.INFO.{stream}", {"subjects_filter": ">"}))["state"]
+    return subject not in (state.get("subjects") or {})
+
+
 async def test_a_worker_that_fails_remembers_it(jetstream: JetStreamTransport, jetstream_url: str) -> None:
     """Giving back is no attempt, a retry is one: the record stands in a bucket and ends with the message."""
     failure = Failure(post("a", "x").message.time, 1, "ValueError: no", "Traceback\n" * 100, "ValueError at a.py:1 f")

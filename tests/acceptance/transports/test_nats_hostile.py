@@ -178,3 +178,41 @@ async def test_answers_that_are_none_stop_nobody(jetstream: JetStreamTransport, 
     async with asyncio.timeout(20):
         while not [each for each in await reader.receive(1) if each.message.id == "a"]:
             pass
+
+
+async def test_a_made_up_advisory_stops_nobody(jetstream: JetStreamTransport, plain: Client) -> None:
+    """What somebody makes up of a consumer that gave up is no dead letter, and leads to nothing else."""
+    reader = await jetstream.subscribe(Source("todo.new", "save"))
+    stream = reader.consumer.stream.name
+    await jetstream.publish([post("todo.new", "a")])
+    made_up = (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"stream":"x y","consumer":"x","stream_seq":1}',
+        b'{"stream":"x 0\\r\\n\\r\\nPUB y","consumer":"z 1","stream_seq":1}',
+        b'{"stream":"x","consumer":"y","stream_seq":%d}' % 10**30,
+        b'{"stream":"x","consumer":"y","stream_seq":-1}',
+        b'{"stream":"x","consumer":"y","stream_seq":99}',
+    )
+    for text in made_up:
+        for consumer in ("none", reader.consumer.name):
+            await plain.publish(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{stream}.{consumer}", text)
+    await subscribed(plain, "all.that.was.sent.is.there")
+    for _ in range(2):
+        assert 1 == len(await jetstream.groups())
+    await jetstream.publish([post("todo.new", "b")])
+    assert ["a", "b"] == [each.message.id for each in await take(reader, 2)]
+
+
+async def test_many_digits_stop_nobody(jetstream: JetStreamTransport, plain: Client) -> None:
+    """Somebody who answers for a group that it holds more than can be read does not end the connection."""
+    reader = await jetstream.subscribe(Source("todo.new", "save"))
+
+    async def answer(message: Msg) -> None:
+        await plain.publish(message.reply, b"9" * 10_000)
+
+    await subscribed(plain, f"pabal-members.{reader.consumer.stream.name}.*", cb=answer)
+    async with asyncio.timeout(5):
+        (group,) = await jetstream.groups()
+    assert 1 == group.members

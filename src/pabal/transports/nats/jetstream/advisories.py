@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import msgspec
 
@@ -30,9 +31,7 @@ Park = Callable[[list[DeadLetter]], Awaitable[None]]
 
 
 class _Advisory(msgspec.Struct):
-    stream: str
-    consumer: str
-    stream_seq: int
+    stream_seq: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
     deliveries: int = 0
 
 
@@ -73,19 +72,21 @@ class Advisories:
             advisory = _read(received.data)
         except msgspec.DecodeError:
             return
+        # Which consumer it is, the subject says: nobody can write there what is no name.
+        stream, _, consumer = received.subject[len(_SUBJECT) + 1 :].partition(".")
         task = asyncio.get_running_loop().create_task(
-            self._bury(advisory), name=f"pabal advisory: {advisory.stream} {advisory.consumer}"
+            self._bury(stream, consumer, advisory), name=f"pabal advisory: {stream} {consumer}"
         )
         self._parking.add(task)
         task.add_done_callback(self._parking.discard)
 
-    async def _bury(self, advisory: _Advisory) -> None:
-        where = f"{advisory.stream}, position {advisory.stream_seq}, consumer {advisory.consumer}"
+    async def _bury(self, stream: str, consumer: str, advisory: _Advisory) -> None:
+        where = f"{stream}, position {advisory.stream_seq}, consumer {consumer}"
         try:
-            info = await self._consumers.info(advisory.stream, advisory.consumer)
+            info = await self._consumers.info(stream, consumer)
             if info is not None and mode_of(info["config"]) is not None:
                 return
-            found = await self._find(advisory.stream, {"seq": advisory.stream_seq})
+            found = await self._find(stream, {"seq": advisory.stream_seq})
             if found is None:
                 log.error("%s: given up after %d deliveries, and there no more", where, advisory.deliveries)
                 return
@@ -96,7 +97,7 @@ class Advisories:
                 message=message,
                 reason="exhausted",
                 source=source,
-                group=advisory.consumer,
+                group=consumer,
                 parked=utc(self._clock.time()),
                 redrives=redrive,
             )

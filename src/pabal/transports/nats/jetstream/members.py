@@ -11,6 +11,8 @@ from pabal.transports.nats.received import Received, is_nobody
 
 _QUIET = 0.3
 """Seconds without an answer after which no more is expected."""
+_DIGITS = 10
+"""Fewer are those of a number of deliveries."""
 
 
 class Members:
@@ -59,7 +61,7 @@ class Members:
             return
         if is_nobody(received):
             asked.nobody = True
-        elif received.data.isdigit():
+        elif received.data.isdigit() and len(received.data) < _DIGITS:
             asked.held.append(int(received.data))
 
 

@@ -22,6 +22,8 @@ _HEARTBEAT = 5.0
 _SILENT = 2.5 * _HEARTBEAT
 """Seconds without a message or a heartbeat after which the server has forgotten that we asked."""
 _HEARTBEAT_CODE = "100"
+_DIGITS = 10
+"""Fewer are those of a number of messages that were asked for."""
 _OVER = ("404", "408")
 """The codes of a request that has ended: nothing there, or its time is over."""
 
@@ -128,7 +130,7 @@ class Puller:
         if status == _HEARTBEAT_CODE:
             return
         left = headers.get("Nats-Pending-Messages", "")
-        if status in _OVER and left.isdecimal():
+        if status in _OVER and left.isdecimal() and len(left) < _DIGITS:
             self.coming = max(0, self.coming - int(left))
             self._over()
             return
