@@ -177,6 +177,26 @@ async def test_a_dead_leader_is_followed_at_once(url: str, plain: Any, own_token
         assert [b"ping"] == await seen.wait(1)
 
 
+async def test_a_leader_that_stands_still_is_followed(url: str, plain: Any, own_token: str) -> None:
+    """One that is connected and handles nothing leads until its lead ends by itself; then another does."""
+    bus, seen, lead = Bus(url), Seen(), f"{own_token}:pabal:lead:g@channel21"
+
+    @bus.handler("channel21", group="g", delivery="at-most-once")
+    async def handle(body: bytes) -> None:
+        seen.add(body)
+
+    async with bus.running(), plain.pubsub() as still:
+        await still.subscribe(f"{own_token}:pabal:member:still")
+        await still.get_message(timeout=5.0)
+        await plain.set(lead, "still", px=500)
+        await plain.publish(f"{own_token}:channel21", "not for us")
+        async with asyncio.timeout(10):
+            while await plain.exists(lead):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+        await plain.publish(f"{own_token}:channel21", "ours")
+        assert [b"ours"] == await seen.wait(1)
+
+
 async def test_nothing_is_left_on_the_server(url: str, plain: Any, own_token: str) -> None:
     """When all have gone, no key, no channel and no pattern of theirs stays; claims end by themselves."""
     bus, seen = Bus(url), Seen()

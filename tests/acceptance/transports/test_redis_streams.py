@@ -185,6 +185,26 @@ async def test_a_stale_owner_ends_nothing(transport: Transport, plain: Any, own_
     assert [(ids[0], b"rival"), (ids[1], b"rival")] == [(each["message_id"], each["consumer"]) for each in pending]
 
 
+async def test_a_delivery_that_came_again_to_the_same_member_ends_once(
+    transport: Transport, plain: Any, own_token: str
+) -> None:
+    """What a member has taken over from itself is ended by the later delivery, in a row with others and alone."""
+    stream = f"{own_token}:a"
+    group = await transport.subscribe(Source("a", "g"))
+    await transport.publish([Post(message()) for _ in range(6)])
+    got: list[Delivery] = []
+    while len(got) < 6:
+        got += await group.receive(6)
+    ids = [each.token.id for each in got]  # type: ignore[attr-defined]
+    (pending, *_) = await plain.xpending_range(stream, "g", "-", "+", 1)
+    await plain.xclaim(stream, "g", pending["consumer"], 0, [ids[2], ids[5]])
+    lost, done = Settlement.LOST, Settlement.DONE
+    assert [done, lost, done] == list(await group.settle([Settled(got[n], ACKED) for n in (0, 2, 3)]))  # not of 1
+    assert [done, done] == list(await group.settle([Settled(got[n], ACKED) for n in (4, 1)]))
+    assert [lost, lost] == list(await group.settle([Settled(got[5], ACKED), Settled(got[0], ACKED)]))
+    assert [ids[2], ids[5]] == [each["message_id"] for each in await plain.xpending_range(stream, "g", "-", "+", 9)]
+
+
 async def test_what_is_lost_on_its_way_comes_again(start_redis: Start) -> None:
     """Entries that the server has handed to us, and whose reply was lost, are given back after the reconnection."""
     server = start_redis()

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from pabal.model.message import Message
 from pabal.model.outcome import Failure
 from pabal.model.transport import Delivery, GroupId, Post
 from pabal.transports.redis.names import Names
 from pabal.transports.redis.streams.entries import Entry, Token, delivery, fields
+from pabal.transports.redis.streams.keys import StreamKeys
 from pabal.transports.redis.wire import identity, needs_no_claim, payload, taken
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -121,6 +123,15 @@ def test_a_broken_state_counts_as_none(state: bytes) -> None:
     """What somebody else has written there costs no message."""
     got = entry([b"data", b"x", b"pabal", state, b"pabal-errors", b"nonsense"])
     assert (1, 0, ()) == (got.attempt, got.redrive, got.errors)
+
+
+def test_all_of_a_channel_is_in_one_slot() -> None:
+    """Scripts may touch nothing else, where hash slots matter."""
+    keys = StreamKeys("shop:", "a.b")
+    all_keys = [keys.stream, keys.later, keys.waiting, keys.listeners]
+    all_keys += [keys.side("g"), keys.later_of("g"), keys.waiting_of("g")]
+    assert 7 == len(set(all_keys))
+    assert 1 == len({key_slot(key.encode()) for key in all_keys})
 
 
 @pytest.mark.parametrize(
