@@ -249,6 +249,28 @@ async def test_dead_members_are_forgotten_but_not_what_they_had(
     await group.settle([Settled(again, ACKED)])
 
 
+async def test_a_lease_is_its_owners(transport: Transport, plain: Any, url: str, own_token: str) -> None:
+    """A member with a short lease leaves alone what one with a long lease has in hand, as in a change of the URL."""
+    patient = make_transport(url + "&lease=60", clock=SystemClock())
+    await patient.open()
+    slow = await patient.subscribe(Source("a", "g"))
+    await patient.publish([Post(message()) for _ in range(2)])
+    got = list(await slow.receive(2))
+    while len(got) < 2:
+        got += await slow.receive(2)
+    stream = f"{own_token}:a"
+    first, second = await plain.xpending_range(stream, "g", "-", "+", 2)
+    owner = first["consumer"]
+    await plain.xclaim(stream, "g", owner, 0, [first["message_id"]], idle=30_000, justid=True)
+    await plain.xclaim(stream, "g", owner, 0, [second["message_id"]], idle=61_000, justid=True)
+    quick = await transport.subscribe(Source("a", "g"))
+    async with asyncio.timeout(10):
+        (taken,) = await quick.receive(2)
+    assert got[1].message.id == taken.message.id
+    assert [Settlement.DONE, Settlement.LOST] == list(await slow.settle([Settled(each, ACKED) for each in got]))
+    await patient.aclose()
+
+
 async def test_retries_wait_at_the_server(url: str, plain: Any, own_token: str) -> None:
     """A failed message comes again to its group alone with its history, and leaves nothing behind in the end."""
     bus, seen, healthy = Bus(url, dead_letters="memory://"), Seen(), Seen()

@@ -17,7 +17,7 @@ _JOIN, _SETTLE, _EXTEND = Script("join"), Script("settle"), Script("extend")
 _TAKEOVER, _LEAVE = Script("takeover"), Script("leave")
 
 MEMBER = "pabal-"
-"""What begins the names of members."""
+"""What begins the names of members, before the milliseconds of their lease: by that others know when it is over."""
 
 _FORGET = 3_600_000
 """Milliseconds after which a member that has died with nothing in hand is forgotten."""
@@ -37,8 +37,8 @@ class Member:
         self.keys = keys
         self._commands = commands
         self._group = group
-        self._name = MEMBER + secrets.token_hex(8)
-        self._milliseconds = int(lease * 1000)
+        self._milliseconds = int(lease * 1000 + 0.999)
+        self._name = f"{MEMBER}{self._milliseconds}-{secrets.token_hex(8)}"
         self._after: Word = _position(start)
         self._both = (keys.stream, keys.side(group))
         self.keys_of_all = (*self._both, keys.later_of(group), keys.waiting_of(group))

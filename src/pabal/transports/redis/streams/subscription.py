@@ -157,7 +157,7 @@ class StreamSubscription:
         try:
             with suppress(PabalError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL):
-                    await self._release()
+                    await asyncio.gather(self._asked.aclose(), self._release())  # who is asked now would not answer
         finally:
             self._closed = True
             for task in (*self._tasks, *self._beside):
