@@ -104,6 +104,22 @@ async def test_a_group_goes_on_after_what_it_had(transport: Transport, plain: An
     assert b"1" == next_one.message.body
 
 
+async def test_a_group_begins_anew_where_the_clock_is_behind(transport: Transport, plain: Any, own_token: str) -> None:
+    """Entries that another server has made since, under earlier ids than the last that was read, are not skipped."""
+    stream = f"{own_token}:a"
+    group = await transport.subscribe(Source("a", "g"))
+    await transport.publish([Post(message(0))])
+    got = list(await group.receive(1))
+    await group.settle([Settled(got[0], ACKED)])
+    async with plain.pipeline(transaction=True) as pipeline:
+        pipeline.delete(stream)
+        pipeline.xadd(stream, {"data": "1"}, id="1-1")
+        await pipeline.execute()
+    async with asyncio.timeout(10):
+        (next_one,) = await group.receive(1)
+    assert b"1" == next_one.message.body
+
+
 async def test_a_side_stream_without_its_group_is_mended(transport: Transport, plain: Any, own_token: str) -> None:
     """Who destroys the group of what comes again stops neither the rest nor that."""
     group = await transport.subscribe(Source("a", "g"))

@@ -40,6 +40,7 @@ class Member:
         self._milliseconds = int(lease * 1000 + 0.999)
         self._name = f"{MEMBER}{self._milliseconds}-{secrets.token_hex(8)}"
         self._after: Word = _position(start)
+        self._joined = False
         self._both = (keys.stream, keys.side(group))
         self.keys_of_all = (*self._both, keys.later_of(group), keys.waiting_of(group))
         self._aside = False
@@ -55,7 +56,9 @@ class Member:
 
         Raises ConfigurationError for a key that is no stream.
         """
-        self._after = await self._commands.run(_JOIN, self._both, (self._group, self._after, LISTENER))
+        words = (self._group, self._after, LISTENER, int(self._joined))
+        self._after = await self._commands.run(_JOIN, self._both, words)
+        self._joined = True
 
     def reading(self, count: int, block: int) -> tuple[Word, ...]:
         """The command that reads up to `count` entries, and waits `block` milliseconds for the first.
