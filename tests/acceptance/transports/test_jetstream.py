@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from pabal import Backoff, Bus, Context, NoResponders, PublishError
+from pabal import Backoff, Bus, ConfigurationError, Context, NoResponders, PublishError
 from pabal.model.clock import SystemClock
 from pabal.model.outcome import RELEASED, Failure, Retried
 from pabal.model.transport import GroupId, Source
@@ -339,3 +339,22 @@ async def test_what_others_give_up_is_a_dead_letter(
     (buried,) = await take(await jetstream.subscribe(Source("dead-letters", "test", start="oldest")), 1)
     assert b"a" == buried.message.body
     assert "theirs" in buried.message.attributes["paballetter"]
+
+
+async def test_what_was_made_to_give_up_is_a_dead_letter(
+    jetstream: JetStreamTransport, plain: Client, own_token: str
+) -> None:
+    """A group's consumer that somebody told to give up: what it gives up is a dead letter, and who joins is refused."""
+    reader = await jetstream.subscribe(Source("todo.new", "save"))
+    stream, name = reader.consumer.stream.name, reader.consumer.name
+    config = (await api(plain, f"CONSUMER.INFO.{stream}.{name}"))["config"]
+    changed = {"stream_name": stream, "config": config | {"max_deliver": 2}}
+    assert "error" not in await api(plain, f"CONSUMER.DURABLE.CREATE.{stream}.{name}", changed)
+    await jetstream.publish([post("todo.new", "a")])
+    for _ in range(2):
+        await end(reader, await take(reader, 1), Retried(0.0))
+    (buried,) = await take(await jetstream.subscribe(Source("dead-letters", "test", start="oldest")), 1)
+    assert b"a" == buried.message.body
+    assert '"group":"save"' in buried.message.attributes["paballetter"]
+    with pytest.raises(ConfigurationError, match="has max_deliver=2, pabal makes it with max_deliver=-1"):
+        await jetstream.subscribe(Source("todo.new", "save"))

@@ -150,3 +150,12 @@ async def test_a_named_stream_that_is_missing_is_told(jetstream_url: str) -> Non
         each.text for each in await transport.findings() if each.level == "bad"
     ]
     await transport.aclose()
+
+
+async def test_dead_letters_without_a_place_are_told(jetstream_url: str, plain: Client, own_token: str) -> None:
+    """The doctor finds that the stream which a URL names keeps no dead letters."""
+    await make(plain, f"only{own_token}", f"{own_token}.todo.>")
+    transport = await opened(f"{jetstream_url}&stream=only{own_token}")
+    (weak,) = [each.text for each in await transport.findings() if each.level == "weak"]
+    assert f"the stream only{own_token} keeps no channel dead-letters: name a box by dead_letters=" == weak
+    await transport.aclose()

@@ -1,4 +1,4 @@
-"""What consumers of others give up: the server tells when a message was delivered as often as it may be."""
+"""What consumers give up that others made, or changed: the server tells when it delivers a message no more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _read = msgspec.json.Decoder(_Advisory).decode
 
 
 class Advisories:
-    """Makes dead letters of what consumers give up that pabal did not make, in the streams that are read here.
+    """Makes dead letters of what consumers give up in the streams that are read here. None does that pabal made.
 
     One process of those that hear it does so; the server tells it once, so that nobody may be there to hear.
     """
@@ -84,20 +84,22 @@ class Advisories:
         where = f"{stream}, position {advisory.stream_seq}, consumer {consumer}"
         try:
             info = await self._consumers.info(stream, consumer)
-            if info is not None and mode_of(info["config"]) is not None:
-                return
+            mode = None if info is None else mode_of(info["config"])
+            if mode is not None and info is not None and info["config"].get("max_deliver", -1) < 0:
+                return  # it never gives up: somebody made this up
             found = await self._find(stream, {"seq": advisory.stream_seq})
             if found is None:
                 log.error("%s: given up after %d deliveries, and there no more", where, advisory.deliveries)
                 return
             message, redrive = found
             source = message.channel if info is None else self._subjects.channel(filters(info)[0])
+            group = consumer if mode is None else mode.group
             letter = DeadLetter(
                 id="",
                 message=message,
                 reason="exhausted",
                 source=source,
-                group=consumer,
+                group=group,
                 parked=utc(self._clock.time()),
                 redrives=redrive,
             )

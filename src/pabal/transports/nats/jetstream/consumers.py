@@ -176,6 +176,7 @@ class Consumers:
                 f"the consumer {name!r} of the stream {stream.name!r} is not what pabal makes for {mode.group!r} on "
                 f"{mode.source!r}: its description is {config.get('description', '')!r}; remove it, or rename the group"
             )
+        _check(stream, config, self._config(name, there, {}, lease))
         wanted = self._lease or lease
         if there == mode and wanted == lease:
             return Consumer(stream, name, lease, _most(info))
@@ -194,6 +195,19 @@ class Consumers:
 
 def _most(info: dict[str, Any]) -> int | None:
     return info["config"].get("max_batch") or None
+
+
+_KEPT = ("filter_subject", "ack_policy", "max_deliver")
+"""What of a group's consumer nobody else may have changed: it would be given less than it is promised."""
+
+
+def _check(stream: Stream, config: dict[str, Any], made: dict[str, Any]) -> None:
+    for key in (*_KEPT, "max_ack_pending") if made["max_ack_pending"] == 1 else _KEPT:
+        if config.get(key) != made[key]:
+            raise ConfigurationError(
+                f"the consumer {config['durable_name']!r} of the stream {stream.name!r} has {key}={config.get(key)}, "
+                f"pabal makes it with {key}={made[key]}: change it back"
+            )
 
 
 def _begins(start: Start) -> dict[str, Any]:

@@ -103,6 +103,10 @@ class Streams:
         infos = [await self.info(name) for name in await self.names(self._subjects.of(">"))]
         return [info["config"] for info in infos if info is not None and _keeps_channels(info["config"])]
 
+    def keeps(self, config: dict[str, Any], source: str) -> bool:
+        """Whether a stream that is set up so keeps all of a channel or pattern."""
+        return covers_all(_stream(config), self._subjects.of(source))
+
     async def names(self, subject: str | None = None) -> list[str]:
         """The names of all streams, or of those that have something of a subject or pattern."""
         found: list[str] = []

@@ -16,7 +16,7 @@ from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFa
 from pabal.model.message import Message
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
-from pabal.runtime.letter_channel import LetterChannel
+from pabal.runtime.letter_channel import CHANNEL, LetterChannel
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.advisories import Advisories
 from pabal.transports.nats.jetstream.api import DISABLED, UNREACHED, Api, ApiError
@@ -191,6 +191,8 @@ class JetStreamTransport:
         configs = await self._streams.configs()
         if named and not configs:
             found.append(Finding("bad", f"there is no stream {named!r}, which the URL names: make it"))
+        if named and configs and not self._streams.keeps(configs[0], CHANNEL):
+            found.append(Finding("weak", f"the stream {named} keeps no channel {CHANNEL}: name a box by dead_letters="))
         for config in configs:
             found += [Finding("weak", f"the stream {config['name']} {each}") for each in weaknesses(config)]
             if self._connection.is_clustered and config["num_replicas"] == 1:
