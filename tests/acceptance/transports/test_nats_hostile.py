@@ -104,6 +104,23 @@ async def test_large_headers_can_be_dead(jetstream_url: str, plain: Client, own_
         await transport.aclose()
 
 
+async def test_a_large_body_can_be_dead(jetstream_url: str, plain: Client, own_token: str) -> None:
+    """A plain message with a larger body than pabal publishes can be a dead letter, if the server has room for both."""
+    bus = Bus(jetstream_url, retry=Backoff(attempts=1))
+
+    @bus.handler("todo.new", group="save")
+    async def save(body: bytes) -> None:
+        raise ValueError("no" * 5000)
+
+    async with bus.running():
+        await plain.jetstream().publish(f"{own_token}.todo.new", b"x" * (plain.max_payload - 2000))
+        transport = make_transport(jetstream_url, clock=SystemClock())
+        await transport.open()
+        (buried,) = await take(await transport.subscribe(Source("dead-letters", "test", start="oldest")), 1)
+        assert plain.max_payload - 2000 == len(buried.message.body)
+        await transport.aclose()
+
+
 async def test_a_strangers_answer_is_no_success(jetstream: JetStreamTransport, plain: Client, own_token: str) -> None:
     """Whoever hears a channel may answer a publish: only what a stream says tells that one has it."""
     await jetstream.publish([post("todo.new", "a")])

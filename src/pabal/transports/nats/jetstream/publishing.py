@@ -12,6 +12,7 @@ from pabal.model.errors import (
     PublishError,
 )
 from pabal.model.transport import GroupId, Post, Receipt
+from pabal.runtime.letter_channel import CHANNEL
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.consumers import Consumers
 from pabal.transports.nats.jetstream.names import consumer_name
@@ -108,7 +109,9 @@ class StreamPublishing:
         message = post.message
         headers = stored_headers_of(post)
         size = len(message.body)
-        if size > self.max_body or size + len(headers) > self._connection.max_payload:
+        # A dead letter may use the room that is left to headers: others publish larger bodies than we do.
+        too_large = size > self.max_body and message.channel != CHANNEL
+        if too_large or size + len(headers) > self._connection.max_payload:
             raise MessageTooLarge(f"the body has {size} bytes; {self.max_body} are the most here")
         return self._subjects.of(message.channel), headers, message.body
 
