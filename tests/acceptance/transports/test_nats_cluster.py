@@ -78,13 +78,14 @@ async def test_one_copy_in_a_cluster_is_told(cluster: list[Server]) -> None:
     """The doctor says that streams are made on one server alone, and which are."""
     transport = await opened(cluster[0].url("jetstream"))
     await transport.publish([post("todo.new", "a")])
-    weak = [each.text for each in await transport.findings() if each.level == "weak"]
-    assert ["replicas=3" in weak[0], "the stream pabal-todo is on one server" in weak[1]] == [True, True]
+    await transport.subscribe(Source("todo.new", "save"))
+    alone = [f"the stream {name} is on one server of the cluster alone" for name in ("pabal-todo", "KV_pabal-failures")]
+    made = "streams are made on one server of the cluster alone; replicas=3 makes copies"
+    assert [made, *alone] == [each.text for each in await transport.findings() if each.level == "weak"]
     await transport.aclose()
     copied = await opened(cluster[0].url("jetstream") + "?replicas=3")
     await copied.publish([post("shop.new", "a")])
     reader = await copied.subscribe(Source("shop.new", "save"))
     assert ["a"] == [each.message.id for each in await reader.receive(1)]
-    weak = [each.text for each in await copied.findings() if each.level == "weak"]
-    assert ["the stream pabal-todo is on one server of the cluster alone"] == weak
+    assert alone == [each.text for each in await copied.findings() if each.level == "weak"]
     await copied.aclose()

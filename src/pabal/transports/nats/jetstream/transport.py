@@ -16,13 +16,14 @@ from pabal.model.errors import CapabilityError, ConfigurationError, ConnectionFa
 from pabal.model.message import Message
 from pabal.model.names import check_group, check_source
 from pabal.model.transport import Finding, GroupId, GroupStatus, Post, Receipt, Source
-from pabal.runtime.letter_channel import CHANNEL, LetterChannel
+from pabal.runtime.letter_channel import LetterChannel
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.jetstream.advisories import Advisories
 from pabal.transports.nats.jetstream.api import DISABLED, UNREACHED, Api, ApiError
 from pabal.transports.nats.jetstream.asked import REQUESTS
 from pabal.transports.nats.jetstream.consumers import Consumer, Consumers
 from pabal.transports.nats.jetstream.copies import Copies
+from pabal.transports.nats.jetstream.examining import examine
 from pabal.transports.nats.jetstream.groups import Groups
 from pabal.transports.nats.jetstream.holding import Holding
 from pabal.transports.nats.jetstream.members import Members
@@ -34,7 +35,6 @@ from pabal.transports.nats.jetstream.removing import Removing
 from pabal.transports.nats.jetstream.stored import Storing
 from pabal.transports.nats.jetstream.streams import Streams
 from pabal.transports.nats.jetstream.subscription import JetStreamSubscription
-from pabal.transports.nats.jetstream.weaknesses import weaknesses
 from pabal.transports.nats.requests import Requesting
 from pabal.transports.nats.subjects import Subjects
 from pabal.transports.nats.transport import LARGEST, ROOM_FOR_HEADERS
@@ -175,29 +175,10 @@ class JetStreamTransport:
         return await self._groups.remove(group, discard=discard)
 
     async def findings(self) -> Sequence[Finding]:
-        """What the server is."""
+        """What the server is, and what weakens the streams that are used here."""
         self._check_open()
-        found = [
-            Finding("ok", f"NATS {self._connection.version} with JetStream"),
-            Finding("ok", f"it takes messages of up to {self._connection.max_payload:,} bytes, headers included"),
-        ]
-        if self._options.storage != "file":
-            found.append(Finding("weak", "its streams are kept in memory: a restart of the server loses them"))
-        if self._connection.is_clustered and (self._options.replicas or 1) == 1:
-            found.append(
-                Finding("weak", "streams are made on one server of the cluster alone; replicas=3 makes copies")
-            )
-        named = self._options.stream
-        configs = await self._streams.configs()
-        if named and not configs:
-            found.append(Finding("bad", f"there is no stream {named!r}, which the URL names: make it"))
-        if named and configs and not self._streams.keeps(configs[0], CHANNEL):
-            found.append(Finding("weak", f"the stream {named} keeps no channel {CHANNEL}: name a box by dead_letters="))
-        for config in configs:
-            found += [Finding("weak", f"the stream {config['name']} {each}") for each in weaknesses(config)]
-            if self._connection.is_clustered and config["num_replicas"] == 1:
-                found.append(Finding("weak", f"the stream {config['name']} is on one server of the cluster alone"))
-        return found
+        await self._connection.ready()
+        return await examine(self._connection, self._streams, self._options)
 
     async def aclose(self) -> None:
         """Close every subscription and disconnect."""
