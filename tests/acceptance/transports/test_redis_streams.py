@@ -76,21 +76,24 @@ async def test_only_what_all_have_done_is_trimmed(transport: Transport, plain: A
 
 async def test_no_position_keeps_a_stream_from_being_trimmed(transport: Transport, plain: Any, own_token: str) -> None:
     """Neither a group that begins at a time and has had nothing yet, nor ids of others with numbers past Lua's."""
-    stream, large = f"{own_token}:a", 2**63
+    stream = f"{own_token}:a"
     at = utc(SystemClock.time() - 60)
     await (await transport.subscribe(Source("a", "idle", start=at))).aclose()
     quick = await transport.subscribe(Source("a", "quick", start="oldest"))
-    ids = [f"1-{number}".encode() for number in (1, large - 3, large - 1, large + 1, large + 3)]
+    parts = [(1, 1), (1, 2**63 + 99), (1, 2**63 + 101), (2, 2**64 - 1), (3, 0), (9, 10**19 + 9), (9, 10**19 + 10)]
+    ids = [f"{ms}-{number}" for ms, number in parts]
     for id in ids:
         await plain.xadd(stream, {"data": "x"}, id=id)
     got: list[Delivery] = []
-    while len(got) < 5:
-        got += await quick.receive(5)
-    await quick.settle([Settled(delivery, ACKED) for delivery in got[:2]])
-    await length(plain, stream, 3)
-    assert ids[2:] == [id for id, _ in await plain.xrange(stream)]
-    await quick.settle([Settled(delivery, ACKED) for delivery in got[2:]])
-    await length(plain, stream, 0)
+    while len(got) < len(ids):
+        got += await quick.receive(len(ids))
+    await plain.xgroup_create(stream, "behind", "0")
+    for done, id in enumerate(ids, 1):
+        await plain.xgroup_setid(stream, "behind", id)
+        await quick.settle([Settled(got[done - 1], ACKED)])
+        await quick.extend(got[done:])
+        await length(plain, stream, len(ids) - done)
+        assert ids[done:] == [id.decode() for id, _ in await plain.xrange(stream)]
 
 
 async def test_nothing_is_trimmed_without_a_group(transport: Transport, plain: Any, own_token: str) -> None:

@@ -10,6 +10,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('(%.0f', now))
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local LAST = '18446744073709551615'
 local lowest
 
 -- The parts of an id may have more digits than a number of Lua's keeps.
@@ -22,9 +23,19 @@ local function keep_from(id)
   if not lowest or padded(id) < padded(lowest) then lowest = id end
 end
 
+local function plus_one(digits)
+  local head, digit, nines = string.match(digits, '^(%d*)([0-8])(9*)$')
+  if not head then return '1' .. string.rep('0', #digits) end
+  return head .. (digit + 1) .. string.rep('0', #nines)
+end
+
 local function keep_after(id)
-  local next = redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', 1)[1]
-  if next then keep_from(next[1]) end
+  local ms, number = string.match(id, '^(%d+)-(%d+)$')
+  if number ~= LAST then
+    keep_from(ms .. '-' .. plus_one(number))
+  else
+    keep_from(ms ~= LAST and plus_one(ms) .. '-0' or id)
+  end
 end
 
 local groups, listeners = 0, 0
@@ -54,6 +65,6 @@ if groups == 0 and ARGV[3] == '' then return 0 end
 if ARGV[3] ~= '' then keep_after(ARGV[3]) end
 if tonumber(ARGV[1]) > 0 then keep_from(string.format('%.0f-0', now - tonumber(ARGV[1]))) end
 
-local taken = lowest and redis.call('XTRIM', KEYS[1], 'MINID', lowest) or redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+local taken = redis.call('XTRIM', KEYS[1], 'MINID', lowest)
 if groups + listeners == 0 and redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
 return taken
