@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from nats.aio.msg import Msg
 from pabal import Bus, Context, Message
 from tests.acceptance.seen import PATIENCE, Seen
 from tests.acceptance.transports.jetstreams import subscribed
+from tests.acceptance.transports.nodes import NODE, installed
 from tests.servers.legs import Given
 from tests.servers.server import Server
 
@@ -44,21 +44,13 @@ class Node:
 @pytest.fixture(scope="module")
 def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the client in it."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("Node.js with npm is not on this machine")
-    folder = tmp_path_factory.mktemp("node_nats")
-    for name in ("package.json", "client.mjs"):
-        shutil.copy(HERE / "node_nats" / name, folder)
-    install = [npm, "install", "--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=110)
-    return folder
+    return installed(HERE / "node_nats", tmp_path_factory.mktemp("node_nats"))
 
 
 @pytest.fixture
 async def node(node_client: Path, nats_server: Server | Given) -> AsyncIterator[Node]:
     process = await asyncio.create_subprocess_exec(
-        "node", "client.mjs", nats_server.url("nats"), cwd=node_client, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        NODE, "client.mjs", nats_server.url("nats"), cwd=node_client, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     yield Node(process)
     assert process.stdin is not None
@@ -150,6 +142,22 @@ async def test_plain_requests_are_answered(nats_server: Server | Given, plain: C
     async with bus.running():
         assert b"8" == (await plain.request(f"{own_token}.count", b"7")).data
         assert {"theirs": True} == await bus.request(f"{own_token}.theirs", 1, reply=dict[str, bool])
+
+
+async def test_a_stream_is_not_who_answers(nats_server: Server | Given, plain: Client, own_token: str) -> None:
+    """JetStream acknowledges all that comes on a stream's subjects with a reply subject; a request goes on waiting."""
+    await plain.jetstream().add_stream(name=own_token, subjects=[f"{own_token}.>"])
+    bus = Bus(nats_server.url("nats"))
+
+    @bus.handler(f"{own_token}.count", group="count", delivery="at-most-once")
+    async def count(number: int) -> int:
+        await plain.request(f"{own_token}.other", b"")  # by now the stream has answered
+        return number + 1
+
+    async with bus.running():
+        assert 8 == await bus.request(f"{own_token}.count", 7, reply=int)
+        assert [8] * 20 == [await bus.request(f"{own_token}.count", 7, reply=int) for _ in range(20)]
+    await plain.jetstream().delete_stream(own_token)
 
 
 async def test_a_probe_is_no_request(reading: tuple[Bus, Seen], plain: Client, own_token: str) -> None:

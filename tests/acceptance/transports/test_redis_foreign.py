@@ -14,6 +14,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from pabal import Bus, Message
 from tests.acceptance.seen import Seen
+from tests.acceptance.transports.nodes import NODE, installed
 from tests.servers.legs import Given
 from tests.servers.server import Server
 
@@ -40,7 +41,7 @@ class Node:
 
     def __init__(self, folder: Path, at: str) -> None:
         self._process = subprocess.Popen(
-            ["node", "client.mjs", at], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [NODE, "client.mjs", at], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def tell(self, *line: Any) -> None:
@@ -67,15 +68,7 @@ class Node:
 @pytest.fixture(scope="session")
 def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the client in it."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("Node.js with npm is not on this machine")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "client.mjs"):
-        shutil.copy(HERE / "node" / name, folder)
-    install = [npm, "install", "--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=110)
-    return folder
+    return installed(HERE / "node", tmp_path_factory.mktemp("node"))
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import MessageTooLarge, PabalError
 from pabal.model.message import Message, new_id
@@ -11,6 +13,21 @@ from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.received import Received, is_nobody
 from pabal.transports.nats.wire import encoded, frame, message_of
+
+
+class _Stored(msgspec.Struct, forbid_unknown_fields=True):
+    """How a stream of JetStream answers whatever comes on its subjects with a reply subject."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+    domain: str = ""
+    val: str = ""
+    batch: str = ""
+    count: int = 0
+
+
+_read_stored = msgspec.json.Decoder(_Stored).decode
 
 
 class Requesting:
@@ -24,6 +41,8 @@ class Requesting:
         """The way back: a branch of this connection's private inbox."""
 
         def answered(received: Received) -> None:
+            if _is_stored(received):
+                return  # whoever answers the request is still to come
             receive(received.subject, None if is_nobody(received) else self._message(received))
 
         return self._connection.branch("r", answered)
@@ -53,3 +72,13 @@ class Requesting:
 
     def _message(self, received: Received) -> Message:
         return message_of(received.subject, received, id=new_id(), arrived=utc(self._clock.time()))
+
+
+def _is_stored(received: Received) -> bool:
+    if received.raw:
+        return False
+    try:
+        _read_stored(received.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
