@@ -163,6 +163,32 @@ async def test_what_waits_at_the_end_is_a_dead_letter(nats_url: str) -> None:
     assert 1 == sum(len(letter.attempts) for letter in dead if letter.message.body == b"0")
 
 
+async def test_a_member_that_drains_takes_nothing_from_the_others(start_nats: Start) -> None:
+    """While its last handler ends, what comes goes to the living members; it can be made to read again."""
+    server = start_nats()
+    transports = [make_transport(server.url("nats"), clock=SystemClock()) for _ in range(2)]
+    for each in transports:
+        await each.open()
+    draining, living = [await each.subscribe(Source("a", "g")) for each in transports]
+    await has_subscriptions(server, 4)
+    draining.resize(0)
+    await has_subscriptions(server, 3)
+    sent = [post("a", new_id()) for _ in range(100)]
+    assert [True] * 100 == [receipt.routed for receipt in await transports[0].publish(sent)]
+    got: list[str] = []
+    while len(got) < 100:
+        got += [delivery.message.id for delivery in await living.receive(100)]
+    assert {each.message.id for each in sent} == set(got)
+    draining.resize(1)
+    await has_subscriptions(server, 4)
+    living.resize(0)
+    await has_subscriptions(server, 3)
+    await transports[1].publish(sent[:1])
+    assert [sent[0].message.id] == [delivery.message.id for delivery in await draining.receive(1)]
+    for each in transports:
+        await each.aclose()
+
+
 async def test_requests_find_their_way(start_nats: Start) -> None:
     """Nobody there is told at once, a thousand at a time get their own answers, and nothing is left on the server."""
     server = start_nats()

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pabal.model.clock import Clock, utc
-from pabal.model.errors import ConfigurationError, ConnectionFailed
+from pabal.model.errors import ConfigurationError, ConnectionFailed, PabalError
 from pabal.model.message import new_id
 from pabal.model.outcome import Reason, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
@@ -59,10 +60,15 @@ class NatsSubscription:
         self._spilt: list[Received] = []
         self._lost = 0
         self._spilling: asyncio.Task[None] | None = None
+        self._turning: asyncio.Task[None] | None = None
+        self._wanted = True
         self._closed = False
 
     async def register(self) -> None:
         """Begin to be handed messages."""
+        await self._begin_reading()
+
+    async def _begin_reading(self) -> None:
         group = self._source.group
         self._interest = await self._connection.subscribe(
             self._subjects.of(self._source.channel),
@@ -93,14 +99,19 @@ class NatsSubscription:
         return ()
 
     def resize(self, window: int, /) -> None:
-        """The server pushes, whatever the window is."""
+        """The server pushes, whatever the window is; with one of 0 nothing is read, so that others take what comes."""
+        self._wanted = window > 0
+        if self._wanted is (self._interest is None) and (self._turning is None or self._turning.done()):
+            self._turning = asyncio.get_running_loop().create_task(self._turn(), name="pabal nats: resizing")
 
     async def aclose(self) -> None:
         """Take nothing more. What a group's member still holds then goes where the source says."""
         if self._closed:
             return
-        if self._interest is not None:
-            await self._connection.unsubscribe(self._interest)
+        self._wanted = False
+        if self._turning is not None:
+            await asyncio.wait([self._turning])
+        await self._turn()
         self._closed = True
         self._on_close(self)
         self._wake()
@@ -109,6 +120,15 @@ class NatsSubscription:
         if self._came and self._group is not None:
             left, self._came = self._came, deque()
             await self._hand_back(list(left), "abandoned")
+
+    async def _turn(self) -> None:
+        with suppress(PabalError):  # the connection tells that it is lost
+            while self._wanted is (self._interest is None):
+                if self._interest is None:
+                    await self._begin_reading()
+                else:
+                    interest, self._interest = self._interest, None
+                    await self._connection.unsubscribe(interest)
 
     def _take(self, received: Received) -> None:
         if self._closed or not is_for(received, self._group):
