@@ -52,7 +52,7 @@ def test_a_message_comes_as_it_went(message: Message) -> None:
     except CodecError:
         return
     by_the_book = from_binary(message.channel, parse(raw), message.body, percent=True, arrived=NOW)
-    assert by_the_book == stored_message_of(message.channel, received(raw, message.body), id="x", arrived=NOW)
+    assert by_the_book == stored_message_of(message.channel, received(raw, message.body), lambda: ("x", NOW))
 
 
 lines = st.sampled_from(
@@ -89,7 +89,7 @@ lines = st.sampled_from(
 def test_whatever_comes_is_read_by_the_book(written: list[str]) -> None:
     """Headers of others, complete or not, mean to the quick way what they mean to the other."""
     raw = "\r\n".join(["NATS/1.0", *written, "", ""]).encode()
-    got = stored_message_of("a.b", received(raw, b"{}"), id="position", arrived=NOW)
+    got = stored_message_of("a.b", received(raw, b"{}"), lambda: ("position", NOW))
     try:
         wanted = from_binary("a.b", parse(raw), b"{}", percent=True, arrived=NOW)
     except CodecError:
@@ -102,7 +102,7 @@ def test_whatever_comes_is_read_by_the_book(written: list[str]) -> None:
 def test_no_bytes_cost_a_message(raw: bytes) -> None:
     """Any bytes where headers are to be: the body arrives all the same, for everybody, at once."""
     came = received(b"NATS/1.0" + raw, b"body")
-    assert b"body" == stored_message_of("a.b", came, id="x", arrived=NOW).body
+    assert b"body" == stored_message_of("a.b", came, lambda: ("x", NOW)).body
     assert (0, ()) == carried(came)
     assert 0 == redrive_of(came)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from pabal.model.clock import Clock, utc
+from pabal.model.clock import Clock
 from pabal.model.errors import MessageTooLarge, PabalError
-from pabal.model.message import Message, new_id
+from pabal.model.message import Message
 from pabal.model.transport import Post, Receipt
 from pabal.transports.nats.connection import Connection
 from pabal.transports.nats.received import Received, is_nobody
@@ -71,7 +71,7 @@ class Requesting:
         self._connection.write(b"".join(frame(subject, reply, headers, message.body)))
 
     def _message(self, received: Received) -> Message:
-        return message_of(received.subject, received, id=new_id(), arrived=utc(self._clock.time()))
+        return message_of(received.subject, received, self._clock)
 
 
 def _is_stored(received: Received) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pabal.model.clock import Clock, utc
+from pabal.model.clock import Clock
 from pabal.model.errors import ConfigurationError, ConnectionFailed, PabalError
-from pabal.model.message import new_id
 from pabal.model.outcome import Reason, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
 from pabal.transports.nats.connection import Connection
@@ -166,7 +165,5 @@ class NatsSubscription:
             await self._source.on_undelivered([self._delivery(each) for each in received], reason)
 
     def _delivery(self, received: Received) -> Delivery:
-        message = message_of(
-            self._subjects.channel(received.subject), received, id=new_id(), arrived=utc(self._clock.time())
-        )
+        message = message_of(self._subjects.channel(received.subject), received, self._clock)
         return Delivery(message, redrive=redrive_of(received))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -9,9 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from pabal.model.attributes import is_safe, moment, percent_decode, percent_encode, rfc3339
+from pabal.model.clock import Clock, utc
 from pabal.model.cloudevents import foreign, from_binary, to_binary
 from pabal.model.errors import CodecError
-from pabal.model.message import Message
+from pabal.model.message import Message, new_id
 from pabal.model.names import MAX_ID
 from pabal.model.outcome import Failure
 from pabal.model.transport import GroupId, Post
@@ -39,6 +41,7 @@ _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(tuple[Failure, ...]).decode
 _COMMON = {"ce-specversion", "ce-source", "ce-type", "content-type"}
 _ID = b"\r\nce-id: "
+_CORRELATION, _CAUSATION = "ce-correlationid: ", "ce-causationid: "
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -89,14 +92,16 @@ def encoded(post: Post, more: str = "") -> bytes:
         or post.group is not None
         or post.redrive
         or message.key is not None
-        or message.correlation_id is not None
-        or message.causation_id is not None
         or message.expires is not None
         or (fixed := _fixed(message.source, message.type or message.channel, message.content_type)) is None
-        or not is_safe(message.id)
+        or not is_safe(message.id + (message.correlation_id or "") + (message.causation_id or ""))
     ):
         return encode_headers(headers_of(post), more)
-    # What nearly every message has, of which only two lines are its own.
+    # What nearly every message has, of which only a few lines are its own.
+    if message.correlation_id is not None:
+        more = f"{_CORRELATION}{message.correlation_id}\r\n{more}"
+    if message.causation_id is not None:
+        more = f"{_CAUSATION}{message.causation_id}\r\n{more}"
     return f"{fixed}ce-id: {message.id}\r\nce-time: {_written(message.time)}\r\n{more}\r\n".encode()
 
 
@@ -153,23 +158,24 @@ def due_of(received: Received) -> float:
     return due if 0.0 < due < _NEVER else 0.0
 
 
-def message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
-    """The message that was received; `id` and `arrived` are for one that is no CloudEvent."""
-    message = stored_message_of(channel, received, id=id, arrived=arrived)
+def message_of(channel: str, received: Received, clock: Clock) -> Message:
+    """The message that was received; one that is no CloudEvent has a new id."""
+    message = stored_message_of(channel, received, lambda: (new_id(), utc(clock.time())))
     if received.reply and PROBE not in received.reply:
         return replace(message, reply_to=received.reply)
     return message
 
 
-def stored_message_of(channel: str, received: Received, *, id: str, arrived: datetime) -> Message:
+def stored_message_of(channel: str, received: Received, otherwise: Callable[[], tuple[str, datetime]]) -> Message:
     """As `message_of`, where the reply subject is not the publisher's but the server's.
 
-    No header tells where an answer goes: whoever wrote it could have us write anything to anybody.
+    `otherwise` gives the id and the time of what is no CloudEvent, or tells none itself. No header tells where an
+    answer goes: whoever wrote it could have us write anything to anybody.
     """
     plain = None if received.raw is None else _plain(channel, received.raw, received.data)
     if plain is not None:
         return plain
-    headers = received.headers
+    headers, (id, arrived) = received.headers, otherwise()
     try:
         message = from_binary(channel, headers, received.data, percent=True, arrived=arrived)
         return message if message.reply_to is None else replace(message, reply_to=None)
@@ -186,8 +192,14 @@ def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
     if common is None:
         return None
     id, time, *rest = raw[at + len(_ID) :].decode("utf-8", "replace").split("\r\n")
-    if len(rest) != 2 and (len(rest) != 3 or not rest[0].startswith("Nats-Msg-Id: ")):
-        return None
+    correlation = causation = None
+    for line in rest[:-2]:
+        if correlation is None and line.startswith(_CORRELATION) and is_safe(line[len(_CORRELATION) :]):
+            correlation = line[len(_CORRELATION) :]
+        elif causation is None and line.startswith(_CAUSATION) and is_safe(line[len(_CAUSATION) :]):
+            causation = line[len(_CAUSATION) :]
+        elif not line.startswith("Nats-Msg-Id: "):
+            return None
     when = _time(time[9:]) if time.startswith("ce-time: ") else None
     if when is None or not is_safe(id) or not 0 < len(id) <= MAX_ID:
         return None
@@ -199,6 +211,8 @@ def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
         type=common.type,
         source=common.source,
         time=when,
+        correlation_id=correlation,
+        causation_id=causation,
     )
 
 

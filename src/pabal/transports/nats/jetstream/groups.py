@@ -184,8 +184,7 @@ class Groups:
         message = stored_message_of(
             self._subjects.channel(kept.subject),
             kept,
-            id=f"{stream}:{sequence}",
-            arrived=utc(self._clock.time()),
+            lambda: (f"{stream}:{sequence}", utc(self._clock.time())),
         )
         return message, redrive_of(kept)
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 
 from pabal.model.clock import Clock, utc
 from pabal.model.errors import ConfigurationError, ConnectionFailed, PabalError
-from pabal.model.message import new_id
 from pabal.model.outcome import RELEASED, Outcome, Released, Retried, Settlement
 from pabal.model.transport import Delivery, GroupId, Settled, Source
 from pabal.transports.nats.connection import Connection
@@ -310,15 +309,14 @@ class JetStreamSubscription:
 
     def _request(self, received: Received) -> Delivery:
         channel = self._subjects.channel(received.subject[len(REQUESTS) + 1 :])
-        return Delivery(message_of(channel, received, id=new_id(), arrived=utc(self._clock.time())))
+        return Delivery(message_of(channel, received, self._clock))
 
     def _delivery(self, held: Held) -> Delivery:
         received, at, record = held.received, held.at, held.record
         message = stored_message_of(
             self._subjects.channel(received.subject),
             received,
-            id=f"{at.stream}:{at.sequence}",
-            arrived=utc(int(at.stored) / NANO),
+            lambda: (f"{at.stream}:{at.sequence}", utc(int(at.stored) / NANO)),
         )
         attempt = at.delivered
         before, errors = carried(received)
