@@ -64,8 +64,11 @@ class Commands(Line):
         """
         await self.roomy()
         answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        alone = not self._unanswered
         self._unanswered.append(_Batch(len(commands), answered))
         self.write(b"".join([packed(words) for words in commands]))
+        if alone:
+            self._flush()  # nobody else is about to send anything, as far as one can tell
         return await answered
 
     async def run(self, script: Script, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
