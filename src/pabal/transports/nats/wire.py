@@ -41,7 +41,7 @@ _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(tuple[Failure, ...]).decode
 _COMMON = {"ce-specversion", "ce-source", "ce-type", "content-type"}
 _ID = b"\r\nce-id: "
-_CORRELATION, _CAUSATION = "ce-correlationid: ", "ce-causationid: "
+_CORRELATION, _CAUSATION, _EXPIRY = "ce-correlationid: ", "ce-causationid: ", "ce-expirytime: "
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -92,7 +92,6 @@ def encoded(post: Post, more: str = "") -> bytes:
         or post.group is not None
         or post.redrive
         or message.key is not None
-        or message.expires is not None
         or (fixed := _fixed(message.source, message.type or message.channel, message.content_type)) is None
         or not is_safe(message.id + (message.correlation_id or "") + (message.causation_id or ""))
     ):
@@ -100,6 +99,8 @@ def encoded(post: Post, more: str = "") -> bytes:
     # What nearly every message has, of which only a few lines are its own.
     if message.correlation_id is not None:
         more = f"{_CORRELATION}{message.correlation_id}\r\n{more}"
+    if message.expires is not None:
+        more = f"{_EXPIRY}{rfc3339(message.expires)}\r\n{more}"
     if message.causation_id is not None:
         more = f"{_CAUSATION}{message.causation_id}\r\n{more}"
     return f"{fixed}ce-id: {message.id}\r\nce-time: {_written(message.time)}\r\n{more}\r\n".encode()
@@ -192,12 +193,16 @@ def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
     if common is None:
         return None
     id, time, *rest = raw[at + len(_ID) :].decode("utf-8", "replace").split("\r\n")
-    correlation = causation = None
+    correlation = causation = expires = None
     for line in rest[:-2]:
         if correlation is None and line.startswith(_CORRELATION) and is_safe(line[len(_CORRELATION) :]):
             correlation = line[len(_CORRELATION) :]
         elif causation is None and line.startswith(_CAUSATION) and is_safe(line[len(_CAUSATION) :]):
             causation = line[len(_CAUSATION) :]
+        elif expires is None and line.startswith(_EXPIRY):
+            expires = moment(line[len(_EXPIRY) :])
+            if expires is None:
+                return None
         elif not line.startswith("Nats-Msg-Id: "):
             return None
     when = _time(time[9:]) if time.startswith("ce-time: ") else None
@@ -213,6 +218,7 @@ def _plain(channel: str, raw: bytes, body: bytes) -> Message | None:
         time=when,
         correlation_id=correlation,
         causation_id=causation,
+        expires=expires,
     )
 
 
