@@ -200,8 +200,10 @@ class StreamSubscription:
                 continue
             if reply:
                 self._ready.extend(self.part.read(reply))
-                self._give_back_beyond()
+                beyond = self._beyond()
                 self._wake()
+                if beyond:  # until they stand where the next read looks first, it would send round others like them
+                    await _quietly(self.part.give_back(beyond))
                 await asyncio.sleep(0)  # whoever waits takes first: one read of a window costs less than two of half
 
     async def _recover(self, error: ConnectionFailed) -> None:
@@ -244,9 +246,12 @@ class StreamSubscription:
 
     def _give_back_beyond(self) -> None:
         """Let others have what is more than the window."""
-        beyond = [self._ready.pop().token for _ in range(len(self._ready) - self._window)]
-        if beyond:
+        if beyond := self._beyond():
             self._aside(self.part.give_back(beyond), "giving back")
+
+    def _beyond(self) -> list[Token]:
+        """Hold what is more than the window no longer."""
+        return [self._ready.pop().token for _ in range(len(self._ready) - self._window)]
 
     def _aside(self, work: Coroutine[Any, Any, None], what: str) -> None:
         """Do this meanwhile. Where it fails leases end, and others have the messages then."""
