@@ -226,6 +226,10 @@ async def test_what_is_lost_on_its_way_comes_again(start_redis: Start) -> None:
             # In the same member's name, on another connection: as if the reply had gone astray.
             await plain.xreadgroup("g", held["consumer"], {"a": ">"}, count=10)
             group.resize(10)
+            while not any(  # noqa: ASYNC110 - no event tells that it reads again: only what it asks for can be lost
+                each["cmd"] == "xreadgroup" and "b" in each["flags"] for each in await plain.client_list()
+            ):
+                await asyncio.sleep(0.001)
             await plain.client_kill_filter(_type="normal", skipme=True)
             got: list[Delivery] = []
             while len(got) < 4:
