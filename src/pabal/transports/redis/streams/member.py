@@ -43,7 +43,8 @@ class Member:
         self._joined = False
         self._both = (keys.stream, keys.side(group))
         self.keys_of_all = (*self._both, keys.later_of(group), keys.waiting_of(group))
-        self._aside = False
+        self._aside = False  # the side stream had something when it was last read
+        self._asked = 0  # how many streams were asked alone, and had nothing
         self._which = {key.encode(): which for which, key in enumerate(self._both, 1)}
 
     @property
@@ -63,16 +64,18 @@ class Member:
     def reading(self, count: int, block: int) -> tuple[Word, ...]:
         """The command that reads up to `count` entries, and waits `block` milliseconds for the first.
 
-        The count is each stream's. Where the side stream had something, both get half of it, or it alone what there
-        is: what is read beyond the window would have to go back, and retries would wait behind any backlog.
+        The count is each stream's. Where the side stream had something, both get half of it: what is read beyond the
+        window would have to go back, and retries would wait behind any backlog. For a single one each is asked alone,
+        the side stream first, and both only once neither has anything.
         """
         words = ("XREADGROUP", "GROUP", self._group, self._name, "COUNT")
-        if not self._aside:
-            return (*words, count, "BLOCK", block, "STREAMS", *self._both, ">", ">")
         if count > 1:
-            return (*words, count // 2, "BLOCK", block, "STREAMS", *self._both, ">", ">")
-        self._aside = False
-        return (*words, 1, "STREAMS", self._both[1], ">")
+            return (*words, count // 2 if self._aside else count, "BLOCK", block, "STREAMS", *self._both, ">", ">")
+        self._asked += 1
+        if self._asked > 2:
+            self._asked = 0
+            return (*words, 1, "BLOCK", block, "STREAMS", *self._both, ">", ">")
+        return (*words, 1, "STREAMS", self._both[-self._asked], ">")
 
     def read(self, reply: list[Any]) -> list[Entry]:
         """The entries of such a command's reply, those of the side stream first."""
@@ -83,6 +86,7 @@ class Member:
             if which == _STREAM:
                 self._after = entries[-1][0]
         self._aside = bool(found) and found[0].token.which == _SIDE
+        self._asked = 0
         return found
 
     async def settle(self, settled: Sequence[Settled]) -> list[Settlement]:
