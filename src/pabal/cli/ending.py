@@ -27,6 +27,29 @@ _ORDERS = 128
 _NO_MORE = 0
 
 
+_undoings: list[Callable[[], None]] = []
+_forking = threading.local()
+
+
+def _hold_back() -> None:
+    # What is sent to a child that a handler forks is not for us, though it begins with our handlers and descriptors.
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _begin_anew() -> None:
+    for undo in _undoings:
+        undo()
+    _undoings.clear()
+    _let_come()
+
+
+os.register_at_fork(before=_hold_back, after_in_parent=_let_come, after_in_child=_begin_anew)
+
+
 @contextmanager
 def on_signals(
     stop: Callable[[], None], *, at_once: float = AT_ONCE, supervision: Supervision | None = None
@@ -59,6 +82,13 @@ def on_signals(
             tell(number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def undo() -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    _undoings.append(undo)
     for number in _SIGNALS:
         signal.signal(number, on_signal)
     try:
@@ -66,6 +96,7 @@ def on_signals(
             supervision.obey(lambda times: tell(_ORDERS + times))
         yield
     finally:
+        _undoings.remove(undo)
         for number, handler in before.items():
             signal.signal(number, handler)
         current = signal.set_wakeup_fd(woken_before)

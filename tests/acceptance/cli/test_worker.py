@@ -43,6 +43,24 @@ async def hog(message: Message) -> None:
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes
 """
 
+FORKING = """
+import multiprocessing
+import time
+
+from pabal import Bus, Message
+
+bus = Bus("sqlite:///box.db")
+
+
+@bus.handler("jobs", group="workers")
+async def fork(message: Message) -> None:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+    child.start()
+    child.terminate()
+    child.join()
+    print("child ended with", child.exitcode)
+"""
+
 LISTENING = """
 import asyncio
 import signal
@@ -204,6 +222,17 @@ def test_a_second_signal_ends_a_handler_in_a_call_that_runs_no_python(pabal: Pro
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGINT)
     assert "ended at once" in worker.end(1)[1]
+
+
+def test_what_a_forked_child_is_sent_is_its_own(pabal: Program) -> None:
+    """It ends the child that a handler has forked, and the worker goes on."""
+    (pabal.folder / "forking.py").write_text(FORKING)
+    make_group(pabal, "jobs")
+    worker = pabal.start("worker", "forking:bus")
+    publish(pabal, "jobs", 2)
+    assert [f"child ended with {-signal.SIGTERM}"] * 2 == [worker.line("child ended").strip() for _ in range(2)]
+    worker.process.terminate()
+    assert "2 handled" in worker.end()[0]
 
 
 def test_a_handler_may_listen_to_other_signals(pabal: Program) -> None:
